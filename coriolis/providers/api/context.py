@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the engine lends to a provider call."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from coriolis.providers.api.errors import Cancelled
+
+
+class ProgressSink(Protocol):
+    def __call__(self, item: str, done: int, total: int, message: str) -> None: ...
+
+
+def _silent(item: str, done: int, total: int, message: str) -> None:
+    return None
+
+
+def _no_event(level: str, message: str) -> None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Lent for one call. ``deadline`` is on the monotonic clock, in seconds; ``scratch`` is a private directory that
+    is removed after the attempt; ``epoch`` grows with every attempt of the task."""
+
+    log: logging.Logger
+    scratch: Path
+    epoch: int = 0
+    deadline: float | None = None
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    progress: ProgressSink = _silent  # overwritten state of an item; bytes or steps
+    event: Callable[[str, str], None] = _no_event  # level INFO | WARNING | ERROR, message
+
+    def check_cancelled(self) -> None:
+        """:raises Cancelled: the attempt was told to stop"""
+        if self.cancelled.is_set():
+            raise Cancelled

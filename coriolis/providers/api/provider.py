@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The object that a plugin registers under the entry-point group ``coriolis.providers``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from coriolis.domain.capabilities import Capability
+from coriolis.providers.api.capabilities import Connection
+from coriolis.providers.api.context import Context
+
+JsonSchema = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provider:
+    """A platform type.
+
+    ``connection_schema`` is ``{"oneOf": [{the fields}, {secret_ref}]}`` (consoles show the first branch);
+    the schemas drive forms, validation and documents. ``connect`` must be cheap to import: heavy libraries are
+    imported by the module that the fork server preloads (``preload``: dotted module names).
+    """
+
+    name: str
+    title: str
+    capabilities: frozenset[Capability]
+    connection_schema: JsonSchema
+    connect: Callable[[dict[str, Any], Context], Connection]
+    source_schema: JsonSchema | None = None
+    destination_schema: JsonSchema | None = None
+    preload: tuple[str, ...] = ()
+    support: str = "real"  # real | simulator | fake: what it was tested against
+    traits: dict[str, Any] = field(default_factory=dict)
+
+
+SECRET_REF_BRANCH: JsonSchema = {
+    "type": "object",
+    "title": "Barbican secret",
+    "properties": {
+        "secret_ref": {
+            "type": "string",
+            "title": "Secret reference",
+            "description": "Barbican reference of a secret that holds the connection info as JSON",
+        }
+    },
+    "required": ["secret_ref"],
+    "additionalProperties": False,
+}
+
+
+def connection_schema(fields: JsonSchema) -> JsonSchema:
+    """The two-branched form that existing consoles expect, from the schema of the plain fields."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "oneOf": [fields, SECRET_REF_BRANCH]}
