@@ -21,6 +21,16 @@ class ImageInfo:
     subformat: str = ""
 
 
-def inspect_image(path: Path, *, format: DiskFormat | None = None, folder: Path | None = None) -> ImageInfo:
-    """Finds out what `path` is, without running QEMU; raises `UnsafeImage` or `InvalidImage`."""
+def inspect_image(
+    path: Path,
+    *,
+    format: DiskFormat | None = None,
+    folder: Path | None = None,
+    offset: int = 0,
+    length: int | None = None,
+) -> ImageInfo:
+    """Finds out what `path`, or the window of it at `offset`, is, without running QEMU.
+
+    Raises `UnsafeImage` or `InvalidImage`. An image in a window may not refer to any other file.
+    """
     raise ToolMissing("the copy engine is not built")

@@ -69,12 +69,16 @@ class ImageSource:
 
     ``format``: None to detect it by content. ``folder``: the folder that the image and everything it refers to must
     be in (default: the folder of ``path``). ``identity``: default is made from inode, size and change times.
+    ``offset``, ``length``: the window of ``path`` that holds the image, as a member of an OVA (a tar) does; ``length``
+    None means to the end of the file. An image in a window refers to no other file.
     """
 
     path: Path
     format: DiskFormat | None = None
     folder: Path | None = None
     identity: str | None = None
+    offset: int = 0
+    length: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
