@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every message, as a frozen dataclass, and the table of who answers it.
+
+Messages travel as JSON objects. Fields may be added with a default; they are never renamed or given another
+meaning. ``VERSION`` grows with additions; a receiver ignores fields that it does not know.
+
+No message carries a secret in clear: connection info is a sealed text or a Barbican reference (``Endpoint``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+VERSION = "1.0"
+
+Json = Any
+
+
+# ---- shared parts ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """A platform account as a worker gets it. One of ``sealed`` (ciphertext of the JSON connection info, see
+    ``runtime.secrets``) and ``secret_ref`` (Barbican) is set."""
+
+    type: str
+    sealed: str | None = None
+    secret_ref: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """Who writes: the fence. A write whose (task, epoch, session) is not the row's own is stale."""
+
+    task_id: str
+    epoch: int
+    session_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """An external thing made by an attempt. ``kind``: snapshot, volume, instance, power."""
+
+    key: str
+    kind: str
+    name: str  # deterministic in the task: "volume/disk-0"
+    state: str  # intended, live, gone
+    ref: Json = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Error:
+    """How an attempt failed. ``code`` is stable, ``message`` is for the user."""
+
+    code: str
+    message: str
+    retryable: bool = False
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Overwritten state of one item of a task. ``done`` and ``total`` are bytes or steps; 0 and 0: text only."""
+
+    item: str
+    done: int = 0
+    total: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Append-only. ``level``: INFO, WARNING, ERROR. ``seq`` grows within the attempt: the receiver drops repeats."""
+
+    seq: int
+    level: str
+    message: str
+
+
+# ---- worker -> conductor ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Register:
+    """A worker process starts a session."""
+
+    host: str
+    pid: int
+    regions: tuple[str, ...] = ()
+    providers: dict[str, list[str]] = field(default_factory=dict)  # name -> capabilities
+    slots: int = 4
+    release: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    session_id: str
+    lease_seconds: float  # dead when silent for so long, by the database's clock
+    sync_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptReport:
+    task_id: str
+    epoch: int
+    progress: tuple[Progress, ...] = ()
+    events: tuple[Event, ...] = ()
+    checkpoint: Json = None  # None: unchanged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sync:
+    """Heartbeat and all that is new of all attempts. ``attempts`` lists every running one, even with nothing new."""
+
+    session_id: str
+    attempts: tuple[AttemptReport, ...] = ()
+    draining: bool = False
+    load: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncReply:
+    """``accepted`` False: the session is dead; kill all children and register anew. Task ids in the lists."""
+
+    accepted: bool
+    cancel: tuple[str, ...] = ()  # ask the attempt to stop
+    revoke: tuple[str, ...] = ()  # not yours any more: kill without reverting
+    missing: tuple["Assign", ...] = ()  # yours, but you do not run them (a lost message): start
+    drain: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The end of an attempt. ``outcome``: completed, failed, canceled, returned (a draining worker gives it back)."""
+
+    attempt: Attempt
+    outcome: str
+    outputs: dict[str, Json] = field(default_factory=dict)
+    error: Error | None = None
+    report: AttemptReport | None = None  # the last progress and events
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ack:
+    """``accepted`` False: stale; the writer no longer owns the task."""
+
+    accepted: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectWrite:
+    """Fenced ledger write. ``intended`` before the creation, ``live`` with the reference after it, ``gone`` after
+    the removal. For undo and cleanup tasks ``owner`` is the maker's task id."""
+
+    attempt: Attempt
+    effect: Effect
+    owner: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectAck:
+    """``effect``: what the ledger holds now under that key (a reference from an earlier attempt, perhaps)."""
+
+    accepted: bool
+    effect: Effect | None = None
+
+
+# ---- scheduler / conductor -> worker ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assign:
+    """One attempt. The worker answers nothing: it reports by ``Sync`` and ``Result``."""
+
+    attempt: Attempt
+    execution_id: str
+    project_id: str
+    instance: str
+    kind: str  # worker.kinds
+    name: str
+    item: str | None = None
+    inputs: dict[str, Json] = field(default_factory=dict)  # outputs of other tasks, by the names in `takes`
+    params: dict[str, Json] = field(default_factory=dict)
+    source: Endpoint | None = None
+    destination: Endpoint | None = None
+    source_environment: dict[str, Json] = field(default_factory=dict)
+    destination_environment: dict[str, Json] = field(default_factory=dict)
+    network_map: dict[str, Json] = field(default_factory=dict)
+    storage_mappings: dict[str, Json] = field(default_factory=dict)
+    effects: tuple[Effect, ...] = ()  # of this task so far; for undo and cleanup, the maker's
+    checkpoint: Json = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancel:
+    """A hint to look at a cancel flag at once; the next ``SyncReply`` says the same."""
+
+    task_ids: tuple[str, ...]
+
+
+# ---- api -> worker (a call with a time limit, no task) ---------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderCall:
+    """``operation``: check, list_instances, get_instance, list_networks, list_storage, schemas, providers."""
+
+    operation: str
+    endpoint: Endpoint | None = None
+    arguments: dict[str, Json] = field(default_factory=dict)
+    request_id: str | None = None
+    timeout_seconds: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderReply:
+    value: Json = None
+    error: Error | None = None
+
+
+# ---- hints -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wake:
+    """Something may be ready. ``what``: advance (conductor), dispatch (scheduler)."""
+
+    what: str
+    execution_id: str | None = None
+
+
+# ---- who answers what ------------------------------------------------------------------------------------------
+
+CONDUCTOR = "coriolis_conductor"
+SCHEDULER = "coriolis_scheduler"
+WORKER = "coriolis_worker"  # the server name of a worker is its session id
+
+# topic -> {method: (request, reply or None for a cast)}
+METHODS: dict[str, dict[str, tuple[type, type | None]]] = {
+    CONDUCTOR: {
+        "register": (Register, Registered),
+        "sync": (Sync, SyncReply),
+        "result": (Result, Ack),
+        "effect": (EffectWrite, EffectAck),
+        "wake": (Wake, None),
+    },
+    SCHEDULER: {
+        "wake": (Wake, None),
+    },
+    WORKER: {
+        "assign": (Assign, None),
+        "cancel": (Cancel, None),
+        "provider": (ProviderCall, ProviderReply),
+    },
+}
