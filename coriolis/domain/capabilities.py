@@ -28,9 +28,7 @@ class Capability(enum.StrEnum):
 
 
 SOURCE_NEEDS = frozenset({Capability.INVENTORY, Capability.SNAPSHOTS, Capability.READ_BLOCKS})
-DESTINATION_NEEDS = frozenset(
-    {Capability.PLANNING, Capability.VOLUMES, Capability.WRITE_BLOCKS, Capability.COMPUTE}
-)
+DESTINATION_NEEDS = frozenset({Capability.PLANNING, Capability.VOLUMES, Capability.WRITE_BLOCKS, Capability.COMPUTE})
 
 WIRE_DESTINATION = 4
 WIRE_SOURCE = 8

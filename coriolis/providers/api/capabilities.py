@@ -70,7 +70,9 @@ class Planning(Protocol):
 
 
 class Snapshots(Protocol):
-    def create(self, instance: Instance, base: Snapshot | None, key: str, environment: Environment, context: Context) -> Snapshot:
+    def create(
+        self, instance: Instance, base: Snapshot | None, key: str, environment: Environment, context: Context
+    ) -> Snapshot:
         """A consistent point in time. ``base``: the earlier round's snapshot, for increments (may be refused by
         giving ``changes_since=None``)."""
         ...
@@ -92,7 +94,9 @@ class WriteBlocks(Protocol):
 
 
 class Volumes(Protocol):
-    def create(self, disk: PlannedDisk, layout: Layout, key: str, environment: Environment, context: Context) -> Volume: ...
+    def create(
+        self, disk: PlannedDisk, layout: Layout, key: str, environment: Environment, context: Context
+    ) -> Volume: ...
 
     def delete(self, ref: Any | None, key: str, context: Context) -> None: ...
 

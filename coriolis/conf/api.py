@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of coriolis-api."""
+
+from __future__ import annotations
+
+from oslo_config import cfg
+
+GROUP = "api"
+
+OPTS: tuple[cfg.Opt, ...] = (
+    cfg.HostAddressOpt("listen_address", default="127.0.0.1", help="Address that coriolis-api listens on."),
+    cfg.PortOpt("listen_port", default=7667, help="Port that coriolis-api listens on. 0 takes a free one."),
+    cfg.IntOpt("threads", default=16, min=1, max=512, help="Requests answered at the same time by one process."),
+    cfg.StrOpt("tls_certificate_file", help="PEM certificate chain. With it, coriolis-api speaks HTTPS only."),
+    cfg.StrOpt("tls_key_file", help="PEM private key of tls_certificate_file."),
+    cfg.StrOpt(
+        "auth_strategy",
+        default="keystone",
+        choices=[
+            ("keystone", "Tokens are checked by keystonemiddleware, section [keystone_authtoken]."),
+            ("local_token", "One token, kept in local_token_file; for standalone and for trials on loopback."),
+        ],
+        help="How callers prove who they are.",
+    ),
+    cfg.StrOpt("local_token_file", help="File (mode 0600) of the token for auth_strategy local_token."),
+    cfg.StrOpt("local_project_id", default="local", help="Project of every caller under auth_strategy local_token."),
+    cfg.IntOpt("max_limit", default=1000, min=1, help="Largest page that a list answers."),
+    cfg.IntOpt("max_request_body_bytes", default=1048576, min=4096, help="Larger request bodies are refused with 413."),
+    cfg.FloatOpt(
+        "provider_call_timeout_seconds",
+        default=60.0,
+        min=1.0,
+        help="How long a caller waits for a worker that lists instances, networks or storage, or checks an endpoint.",
+    ),
+)

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of all option groups: what is registered, and what goes into the sample file."""
+
+from __future__ import annotations
+
+import itertools
+from types import ModuleType
+
+from keystoneauth1 import loading as ks_loading
+from oslo_config import cfg
+from oslo_db import options as db_options
+
+from coriolis.conf import api, default, engine, metrics, secrets, worker
+
+MODULES: tuple[ModuleType, ...] = (default, api, engine, worker, secrets, metrics)
+BARBICAN_GROUP = "barbican"
+
+
+def register_all(conf: cfg.ConfigOpts) -> None:
+    """Registers every option of ours, the database's and the Barbican session's."""
+    for module in MODULES:
+        conf.register_opts(module.OPTS, group=None if module.GROUP == "DEFAULT" else module.GROUP)
+    conf.register_opts(db_options.database_opts, group="database")
+    ks_loading.register_session_conf_options(conf, BARBICAN_GROUP)
+    ks_loading.register_auth_conf_options(conf, BARBICAN_GROUP)
+    ks_loading.register_adapter_conf_options(conf, BARBICAN_GROUP)
+
+
+def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
+    """For oslo-config-generator."""
+    barbican = itertools.chain(
+        ks_loading.get_session_conf_options(),
+        ks_loading.get_auth_common_conf_options(),
+        ks_loading.get_auth_plugin_conf_options("v3password"),
+        ks_loading.get_adapter_conf_options(),
+    )
+    return [
+        *((module.GROUP, list(module.OPTS)) for module in MODULES),
+        (BARBICAN_GROUP, list(barbican)),
+    ]

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of coriolis-worker."""
+
+from __future__ import annotations
+
+from oslo_config import cfg
+
+GROUP = "worker"
+
+OPTS: tuple[cfg.Opt, ...] = (
+    cfg.IntOpt("slots", default=8, min=1, max=1024, help="Attempts that this worker runs at the same time."),
+    cfg.ListOpt(
+        "providers", default=[], help="Providers that this worker offers. Empty: all that are installed on it."
+    ),
+    cfg.FloatOpt(
+        "cancel_grace_seconds",
+        default=5.0,
+        min=0.0,
+        help="How long a cancelled attempt may tidy up before it is terminated; it is killed after as long again.",
+    ),
+    cfg.FloatOpt(
+        "drain_seconds",
+        default=60.0,
+        min=0.0,
+        help="How long a stopping worker lets attempts finish. What is left then goes back and is resumed elsewhere.",
+    ),
+    cfg.IntOpt("copy_requests", default=16, min=1, max=256, help="Reads in flight for one disk."),
+    cfg.IntOpt("copy_request_kib", default=1024, min=64, max=32768, help="Size of one read, in KiB."),
+    cfg.FloatOpt(
+        "copy_stall_seconds",
+        default=120.0,
+        min=1.0,
+        help="A copy in which no byte moves for so long fails and is tried again.",
+    ),
+    cfg.StrOpt(
+        "verify",
+        default="full",
+        choices=[
+            ("none", "Trust the write."),
+            ("sample", "Read back one leaf in sixteen."),
+            ("full", "Read back the whole target and compare it with what was read from the source."),
+        ],
+        help="How a copied disk is checked against its source.",
+    ),
+)
