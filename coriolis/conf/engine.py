@@ -16,7 +16,7 @@ OPTS: tuple[cfg.Opt, ...] = (
         "attempts before it has run out.",
     ),
     cfg.FloatOpt(
-        "sync_seconds", default=5.0, min=0.2, help="How often a worker reports. At most a third of the lease."
+        "sync_seconds", default=5.0, min=0.2, help="How often a worker reports: a third of the lease at most."
     ),
     cfg.FloatOpt(
         "poll_seconds",

@@ -65,7 +65,10 @@ class Planning(Protocol):
         storage_mappings: dict[str, Any],
         context: Context,
     ) -> Layout:
-        """What the destination would make. Makes nothing. :raises Invalid: an unmapped network, no such pool, no room."""
+        """What the destination would make. Makes nothing.
+
+        :raises Invalid: an unmapped network, no such storage, no room
+        """
         ...
 
 

@@ -161,7 +161,7 @@ class PlannedNic:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What the destination will make of an instance. Made by ``Planning.plan``, stored, and given to every later step."""
+    """What the destination will make of an instance: made by ``Planning.plan``, stored, given to every later step."""
 
     name: str
     disks: tuple[PlannedDisk, ...]
@@ -172,7 +172,7 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class DiskSnapshot:
-    """One disk at a point in time. ``identity`` changes when the bytes may differ, so that a copy never resumes on others.
+    """One disk at a point in time. ``identity`` changes when the bytes may differ: a copy never resumes on others.
 
     ``changes_since``: identity of the earlier snapshot relative to which only changed extents need be read;
     None means that the whole disk is to be read.
