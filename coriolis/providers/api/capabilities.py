@@ -135,17 +135,34 @@ class Compute(Protocol):
 
 
 class Connection(Protocol):
-    """An open connection to a platform account. What the provider cannot do is None."""
+    """An open connection to a platform account. What the provider cannot do is None. Plain attributes will do."""
 
-    inventory: Inventory | None
-    networks: Networks | None
-    storage: Storage | None
-    planning: Planning | None
-    snapshots: Snapshots | None
-    read_blocks: ReadBlocks | None
-    write_blocks: WriteBlocks | None
-    volumes: Volumes | None
-    compute: Compute | None
+    @property
+    def inventory(self) -> Inventory | None: ...
+
+    @property
+    def networks(self) -> Networks | None: ...
+
+    @property
+    def storage(self) -> Storage | None: ...
+
+    @property
+    def planning(self) -> Planning | None: ...
+
+    @property
+    def snapshots(self) -> Snapshots | None: ...
+
+    @property
+    def read_blocks(self) -> ReadBlocks | None: ...
+
+    @property
+    def write_blocks(self) -> WriteBlocks | None: ...
+
+    @property
+    def volumes(self) -> Volumes | None: ...
+
+    @property
+    def compute(self) -> Compute | None: ...
 
     def check(self, context: Context) -> None:
         """Proves that the platform answers and the credentials are good. :raises ProviderError:"""
