@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``coriolis endpoint ...``"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from cliff import command, lister, show
+from cliff.columns import FormattableColumn
+
+from coriolis.client.cli.inputs import json_object
+from coriolis.client.cli.service import service_of
+from coriolis.client.endpoint import Endpoint
+from coriolis.client.proxy import Proxy
+
+
+class JsonColumn(FormattableColumn[Any]):
+    """Structured data: as it is for machines, ``key='value'`` lines for people."""
+
+    def human_readable(self) -> str:
+        value = self._value
+        if isinstance(value, dict):
+            return "\n".join(f"{key}={item!r}" for key, item in value.items())
+        if isinstance(value, (list, tuple)):
+            return "\n".join(str(item) for item in value)
+        return "" if value is None else str(value)
+
+
+def add_endpoint(parser: Any) -> None:
+    parser.add_argument("endpoint", metavar="ENDPOINT", help="name or id of the endpoint")
+
+
+def found(service: Proxy, name_or_id: str) -> Endpoint:
+    """:raises openstack.exceptions.SDKException: none, or several of that name"""
+    return cast(Endpoint, service.find_endpoint(name_or_id))
+
+
+def shown(endpoint: Any) -> tuple[Any, Any]:
+    names = ("id", "name", "type", "description", "connection_info", "created_at", "updated_at")
+    values = (getattr(endpoint, name) for name in names)
+    return names, [JsonColumn(v) if isinstance(v, (dict, list)) else v for v in values]
+
+
+class EndpointParts:
+    """The arguments that create and update share."""
+
+    @staticmethod
+    def add(parser: Any, *, required: bool) -> None:
+        parser.add_argument("--name", required=required, help="name of the endpoint")
+        parser.add_argument("--description", help="for people")
+        connection = parser.add_mutually_exclusive_group(required=required)
+        connection.add_argument(
+            "--connection-info",
+            type=json_object,
+            metavar="JSON|FILE|-",
+            help="how to reach the platform: a file with a JSON object, '-' for standard input, or the object itself. "
+            "Keep secrets in a file: other users of this host can see arguments",
+        )
+        connection.add_argument(
+            "--connection-secret", metavar="REF", help="Barbican reference of a secret that holds the connection info"
+        )
+
+    @staticmethod
+    def given(parsed_args: Any) -> dict[str, Any]:
+        info = parsed_args.connection_info
+        if parsed_args.connection_secret:
+            info = {"secret_ref": parsed_args.connection_secret}
+        values = {"name": parsed_args.name, "description": parsed_args.description, "connection_info": info}
+        return {key: value for key, value in values.items() if value is not None}
+
+
+class Create(show.ShowOne):
+    """Create an endpoint, and check that the platform answers."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        parser = super().get_parser(prog_name)
+        EndpointParts.add(parser, required=True)
+        parser.add_argument("--type", required=True, dest="provider", help="provider, see 'coriolis provider list'")
+        parser.add_argument("--skip-validation", action="store_true", help="do not try to connect")
+        return parser
+
+    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
+        service = service_of(self)
+        endpoint = service.create_endpoint(type=parsed_args.provider, **EndpointParts.given(parsed_args))
+        if not parsed_args.skip_validation:
+            valid, why = service.validate_endpoint(endpoint)
+            if not valid:
+                self.app.stderr.write(f"Warning: the endpoint is stored, but does not answer: {why}\n")
+        return shown(endpoint)
+
+
+class Set(show.ShowOne):
+    """Change an endpoint."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        parser = super().get_parser(prog_name)
+        add_endpoint(parser)
+        EndpointParts.add(parser, required=False)
+        return parser
+
+    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
+        endpoint = found(service_of(self), parsed_args.endpoint)
+        return shown(service_of(self).update_endpoint(endpoint, **EndpointParts.given(parsed_args)))
+
+
+class List(lister.Lister):
+    """List endpoints, newest first."""
+
+    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
+        rows = [(e.id, e.name, e.type, e.description) for e in service_of(self).endpoints()]
+        return ("ID", "Name", "Type", "Description"), rows
+
+
+class Show(show.ShowOne):
+    """Show an endpoint; secrets are masked."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        parser = super().get_parser(prog_name)
+        add_endpoint(parser)
+        return parser
+
+    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
+        return shown(found(service_of(self), parsed_args.endpoint))
+
+
+class Delete(command.Command):
+    """Delete endpoints."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("endpoints", metavar="ENDPOINT", nargs="+", help="names or ids")
+        return parser
+
+    def take_action(self, parsed_args: Any) -> None:
+        for name in parsed_args.endpoints:
+            service_of(self).delete_endpoint(found(service_of(self), name), ignore_missing=False)
+
+
+class Validate(command.Command):
+    """Check that the platform answers and takes the credentials. Exit status 1 if not."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        parser = super().get_parser(prog_name)
+        add_endpoint(parser)
+        return parser
+
+    def take_action(self, parsed_args: Any) -> int:
+        valid, why = service_of(self).validate_endpoint(found(service_of(self), parsed_args.endpoint))
+        self.app.stdout.write("valid\n" if valid else f"not valid: {why}\n")
+        return 0 if valid else 1
+
+
+class InstanceList(lister.Lister):
+    """List the virtual machines that an endpoint shows."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        parser = super().get_parser(prog_name)
+        add_endpoint(parser)
+        parser.add_argument("--name", help="only those whose name contains this")
+        return parser
+
+    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
+        query = {"name": parsed_args.name} if parsed_args.name else {}
+        endpoint = found(service_of(self), parsed_args.endpoint)
+        rows = [
+            (i.id, i.name, i.num_cpu, i.memory_mb, i.os_type)
+            for i in service_of(self).endpoint_instances(endpoint, **query)
+        ]
+        return ("ID", "Name", "CPUs", "Memory MiB", "OS"), rows
+
+
+class InstanceShow(show.ShowOne):
+    """Show the hardware of a virtual machine."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        parser = super().get_parser(prog_name)
+        add_endpoint(parser)
+        parser.add_argument("instance", metavar="INSTANCE", help="name or id of the virtual machine")
+        return parser
+
+    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
+        endpoint = found(service_of(self), parsed_args.endpoint)
+        instance = service_of(self).get_endpoint_instance(endpoint, parsed_args.instance)
+        names = ("id", "name", "num_cpu", "memory_mb", "os_type", "firmware_type", "devices")
+        return names, [JsonColumn(v) if isinstance(v, dict) else v for v in (getattr(instance, n) for n in names)]
+
+
+class NetworkList(lister.Lister):
+    """List the networks that an endpoint shows."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        parser = super().get_parser(prog_name)
+        add_endpoint(parser)
+        return parser
+
+    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
+        endpoint = found(service_of(self), parsed_args.endpoint)
+        return ("ID", "Name"), [(n.id, n.name) for n in service_of(self).endpoint_networks(endpoint)]
+
+
+class StorageList(lister.Lister):
+    """List the storage that an endpoint shows."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        parser = super().get_parser(prog_name)
+        add_endpoint(parser)
+        return parser
+
+    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
+        endpoint = found(service_of(self), parsed_args.endpoint)
+        rows = [
+            (s.id, s.name, JsonColumn(s.additional_provider_properties))
+            for s in service_of(self).endpoint_storage(endpoint)
+        ]
+        return ("ID", "Name", "Properties"), rows

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``coriolis provider ...``"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cliff import command, lister
+
+from coriolis.client.cli.service import service_of
+from coriolis.client.provider import SCHEMAS
+
+
+class List(lister.Lister):
+    """List the platform types that the service can talk to."""
+
+    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
+        rows = [(p.name, ", ".join(p.parts)) for p in service_of(self).providers()]
+        return ("Name", "Can"), rows
+
+
+class SchemaShow(command.Command):
+    """Print the JSON schema of a provider's form."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("provider", help="name of the provider")
+        parser.add_argument("form", choices=sorted(SCHEMAS), help="which form")
+        return parser
+
+    def take_action(self, parsed_args: Any) -> None:
+        schema = service_of(self).provider_schema(parsed_args.provider, parsed_args.form)
+        self.app.stdout.write(json.dumps(schema, indent=2) + "\n")
