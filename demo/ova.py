@@ -103,23 +103,9 @@ def describe(machine: Machine, vmdks: Sequence[Path], sizes: Sequence[int]) -> s
 
 def _hardware(machine: Machine, disks: int) -> list[dict[str, str]]:
     """Items by their RASD elements; the resource types are those of CIM_ResourceAllocationSettingData."""
-    items = [
-        {
-            "AllocationUnits": "hertz * 10^6",
-            "Description": "Number of Virtual CPUs",
-            "ElementName": f"{machine.cpus} virtual CPU(s)",
-            "InstanceID": "1",
-            "ResourceType": "3",
-            "VirtualQuantity": str(machine.cpus),
-        },
-        {
-            "AllocationUnits": "byte * 2^20",
-            "Description": "Memory Size",
-            "ElementName": f"{machine.memory_mib}MB of memory",
-            "InstanceID": "2",
-            "ResourceType": "4",
-            "VirtualQuantity": str(machine.memory_mib),
-        },
+    return [
+        _amount("1", "3", "hertz * 10^6", f"{machine.cpus} virtual CPU(s)", machine.cpus),
+        _amount("2", "4", "byte * 2^20", f"{machine.memory_mib}MB of memory", machine.memory_mib),
         {
             "Address": "0",
             "Description": "SCSI Controller",
@@ -128,19 +114,7 @@ def _hardware(machine: Machine, disks: int) -> list[dict[str, str]]:
             "ResourceSubType": "lsilogic",
             "ResourceType": "6",
         },
-    ]
-    for number in range(disks):
-        items.append(
-            {
-                "AddressOnParent": str(number),
-                "ElementName": f"Hard Disk {number + 1}",
-                "HostResource": f"ovf:/disk/vmdisk{number + 1}",
-                "InstanceID": str(10 + number),
-                "Parent": "3",
-                "ResourceType": "17",
-            }
-        )
-    items.append(
+        *(_hard_disk(number) for number in range(disks)),
         {
             "Address": machine.mac,
             "AddressOnParent": "7",
@@ -151,9 +125,29 @@ def _hardware(machine: Machine, disks: int) -> list[dict[str, str]]:
             "InstanceID": "4",
             "ResourceSubType": "VmxNet3",
             "ResourceType": "10",
-        }
-    )
-    return items
+        },
+    ]
+
+
+def _amount(instance: str, kind: str, units: str, name: str, quantity: int) -> dict[str, str]:
+    return {
+        "AllocationUnits": units,
+        "ElementName": name,
+        "InstanceID": instance,
+        "ResourceType": kind,
+        "VirtualQuantity": str(quantity),
+    }
+
+
+def _hard_disk(number: int) -> dict[str, str]:
+    return {
+        "AddressOnParent": str(number),
+        "ElementName": f"Hard Disk {number + 1}",
+        "HostResource": f"ovf:/disk/vmdisk{number + 1}",
+        "InstanceID": str(10 + number),
+        "Parent": "3",
+        "ResourceType": "17",
+    }
 
 
 def _item(elements: dict[str, str]) -> str:
