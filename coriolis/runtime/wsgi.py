@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serves a WSGI application with a pool of threads."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from cheroot import wsgi
+from cheroot.ssl.builtin import BuiltinSSLAdapter
+
+
+class WsgiService:
+    """``port`` is the real one once ``start`` has returned, also where 0 was asked for.
+
+    :raises OSError: from ``start``, when the address is taken
+    """
+
+    def __init__(
+        self,
+        application: Any,
+        *,
+        address: str,
+        port: int,
+        threads: int,
+        certificate_file: str | None = None,
+        key_file: str | None = None,
+    ) -> None:
+        self._server = wsgi.Server((address, port), application, numthreads=threads, server_name=address)
+        if certificate_file:
+            self._server.ssl_adapter = BuiltinSSLAdapter(certificate_file, key_file)
+        self._thread = threading.Thread(target=self._server.serve, name="wsgi", daemon=True)
+
+    @property
+    def port(self) -> int:
+        return int(self._server.bind_addr[1])
+
+    def start(self) -> None:
+        self._server.prepare()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.stop()
+        self._thread.join(timeout=10)
