@@ -109,6 +109,7 @@ class Task:
     maker: str | None = None  # for cleanup and undo: id of the task whose effects it removes
     epoch: int = 0
     session_id: str | None = None
+    stop_asked: bool = False  # a running attempt is told to stop (cancel, or a sibling failed)
     attempts: int = 0  # failed, retryable ones
     lost_sessions: int = 0
     not_before: dt.datetime | None = None
