@@ -37,7 +37,7 @@ bench: packages-integration $(READY) ## measure against nbdcopy and qemu-img; a 
 	@$(PYTHON) -m bench $(ARGS)
 
 docs: packages $(READY) ## build the documents into doc/build/html, warnings are errors
-	@$(PYTHON) -m reno -q lint
+	@$(VENV)/bin/reno -q lint
 	@$(PYTHON) -m sphinx -W --keep-going -q -b html doc/source doc/build/html
 	@echo "Open doc/build/html/index.html"
 

@@ -21,7 +21,7 @@ settings.register_profile(
 settings.register_profile("search", database=None, deadline=None, max_examples=2000)
 settings.load_profile("house")
 
-_OF_THE_USER = ("OS_", "CORIOLIS_", "XDG_", "LIBVIRT_", "http_proxy", "https_proxy", "HTTP_PROXY")
+_OF_THE_USER = ("OS_", "CORIOLIS_STATE_DIR", "XDG_", "LIBVIRT_", "http_proxy", "https_proxy", "HTTP_PROXY")
 
 
 @pytest.fixture(scope="session", autouse=True)
