@@ -1,24 +1,179 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the programs that make images NBD-shaped."""
+"""Makes every source and sink an NBD export, by running QEMU's storage daemon where somebody else does not."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import dataclasses
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
-from coriolis.dataplane.errors import ToolMissing
-from coriolis.dataplane.types import NbdSink, NbdSource, Sink, Source
+from coriolis.dataplane.errors import InvalidImage, SinkError, SourceChanged, SourceError, SourceShrank
+from coriolis.dataplane.image import Image, open_image
+from coriolis.dataplane.server import Server, ServerFailed, private_folder, run_tool, serve
+from coriolis.dataplane.target import sink_error
+from coriolis.dataplane.types import DiskFormat, FileSink, ImageSource, NbdSink, NbdSource, Sink, Source
+
+_EXPORT = "disk"
+_CLIENTS = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A source while it is open. ``check`` raises when the bytes under it are not what they were when it was opened."""
+
+    source: NbdSource
+    check: Callable[[], None]
 
 
 @contextlib.contextmanager
 def open_source(source: Source) -> Iterator[NbdSource]:
-    """Yields `source` as an NBD export; an image gets a server that lives as long as the block (and this thread)."""
-    raise ToolMissing("the copy engine is not built")
-    yield
+    """Yields ``source`` as an NBD export. An image is inspected first and gets a server that lives as long as the block.
+
+    The server dies with the thread that entered the block. Raises `InvalidImage`, `UnsafeImage` or `SourceError`.
+    """
+    with opened(source) as result:
+        yield result.source
+
+
+@contextlib.contextmanager
+def opened(source: Source) -> Iterator[Opened]:
+    """As `open_source`, with the means to see that the source changes under our hands."""
+    if isinstance(source, NbdSource):
+        yield Opened(source=source, check=lambda: None)
+        return
+    with open_image(source.path, format=source.format, folder=source.folder) as image, private_folder() as folder:
+        before = image.state()
+        identity = source.identity or f"files:{before}"
+        with _daemon(image.node(folder), folder, fds=[f.fd for f in image.all_files()], writable=False) as server:
+            yield Opened(
+                source=NbdSource(uri=server.uri, size=_least_size(image), identity=identity),
+                check=lambda: _unchanged(image, before),
+            )
 
 
 @contextlib.contextmanager
 def open_sink(sink: Sink) -> Iterator[NbdSink]:
-    """Yields an existing `sink` as a writable NBD export."""
-    raise ToolMissing("the copy engine is not built")
-    yield
+    """Yields an existing ``sink`` as a writable NBD export; at the end of the block its server has flushed and ended."""
+    if isinstance(sink, NbdSink):
+        yield sink
+        return
+    try:
+        fd = os.open(sink.path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise sink_error(str(sink.path), error.errno or 0, str(error.strerror)) from None
+    try:
+        with private_folder() as folder:
+            node = _file_node(fd, sink.format, writable=True)
+            with _daemon(node, folder, fds=[fd], writable=True, label=str(sink.path)) as server:
+                yield NbdSink(uri=server.uri, zeroed=sink.zeroed or sink.create)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def open_target(sink: Sink) -> Iterator[NbdSource]:
+    """Yields a sink for reading back. Of a file, nothing but the file itself is opened."""
+    if isinstance(sink, NbdSink):
+        yield NbdSource(uri=sink.uri)
+        return
+    try:
+        fd = os.open(sink.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SourceError(f"{sink.path} cannot be read back: {error.strerror}", retryable=False) from None
+    try:
+        with private_folder() as folder:
+            with _daemon(_file_node(fd, sink.format, writable=False), folder, fds=[fd], writable=False) as server:
+                yield NbdSource(uri=server.uri)
+    finally:
+        os.close(fd)
+
+
+def create_file(sink: FileSink, size: int) -> None:
+    """Makes a new, sparse target file that reads as zeros, replacing what was there."""
+    path = sink.path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if sink.format is DiskFormat.RAW:
+            path.unlink(missing_ok=True)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                os.ftruncate(fd, size)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            return
+    except OSError as error:
+        raise sink_error(str(path), error.errno or 0, str(error.strerror)) from None
+    if sink.format is not DiskFormat.QCOW2:
+        raise SinkError(f"a target of format {sink.format.value} cannot be written; use raw or qcow2", retryable=False)
+    code, complaint = run_tool(["qemu-img", "create", "-q", "-f", "qcow2", "--", str(path), str(size)])
+    if code:
+        raise SinkError(f"{path} cannot be made: {complaint}", retryable=False)
+    path.chmod(0o600)
+
+
+@contextlib.contextmanager
+def _daemon(
+    node: dict[str, Any], folder: Path, *, fds: list[int], writable: bool, label: str = ""
+) -> Iterator[Server]:
+    socket = folder / "nbd"
+    command = [
+        "qemu-storage-daemon",
+        "--blockdev",
+        json.dumps({**node, "node-name": _EXPORT}),
+        "--nbd-server",
+        f"addr.type=unix,addr.path={socket},max-connections={_CLIENTS}",
+        "--export",
+        f"type=nbd,id=export,node-name={_EXPORT},name={_EXPORT},writable={'on' if writable else 'off'}",
+        "--pidfile",
+        str(folder / "pid"),
+    ]
+    try:
+        with serve(command, folder, fds=fds, name=_EXPORT) as server:
+            yield server
+    except ServerFailed as error:
+        if writable:
+            raise SinkError(f"{label} cannot be opened: {error.reason}", retryable="lock" in error.reason) from None
+        raise _source_refused(error.reason) from None
+
+
+def _source_refused(reason: str) -> SourceError | InvalidImage:
+    if "lock" in reason:
+        return SourceError(f"the image is in use by another program ({reason}); shut that virtual machine down")
+    return InvalidImage(f"QEMU cannot read the image: {reason}")
+
+
+def _file_node(fd: int, format: DiskFormat, *, writable: bool) -> dict[str, Any]:
+    device = stat.S_ISBLK(os.fstat(fd).st_mode)
+    file = {
+        "driver": "host_device" if device else "file",
+        "filename": f"/proc/self/fd/{fd}",
+        "read-only": not writable,
+        "discard": "unmap",
+    }
+    node: dict[str, Any] = {"driver": format.value, "file": file, "read-only": not writable, "discard": "unmap"}
+    if format is DiskFormat.QCOW2:
+        node["backing"] = None
+    return node
+
+
+def _least_size(image: Image) -> int | None:
+    # QEMU computes the size of some VHDs from their geometry, which may be a little less than the footer's size
+    return None if image.info.format is DiskFormat.VHD else image.info.size
+
+
+def _unchanged(image: Image, before: tuple[Any, ...]) -> None:
+    after = image.state()
+    if after == before:
+        return
+    for file, old, new in zip(image.all_files(), before, after, strict=True):
+        if new[2] < old[2]:
+            raise SourceShrank(
+                f"{file.path} shrank from {old[2]} to {new[2]} bytes while it was read; keep it still and start again"
+            )
+    raise SourceChanged(f"{image.info.path} was written while it was read; keep it still and start again")
