@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Queries on endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import func, or_, select
+from sqlalchemy import insert as sql_insert
+from sqlalchemy import update as sql_update
+from sqlalchemy.engine import Connection
+
+from coriolis.domain.errors import NotFound
+from coriolis.store import paging
+from coriolis.store.rows import Endpoint, load
+from coriolis.store.tables import endpoint, migration
+
+ORDER = paging.Order(
+    keys={
+        "created_at": endpoint.c.created_at,
+        "id": endpoint.c.id,
+        "name": endpoint.c.name,
+        "type": endpoint.c.type,
+        "updated_at": func.coalesce(endpoint.c.updated_at, endpoint.c.created_at),
+    }
+)
+
+
+def insert(conn: Connection, row: Endpoint) -> None:
+    conn.execute(sql_insert(endpoint), asdict(row))
+
+
+def get(conn: Connection, endpoint_id: str, project_id: str | None) -> Endpoint:
+    """One endpoint, hidden ones included; ``project_id`` None looks in all projects.
+
+    :raises NotFound: no such endpoint there
+    """
+    found = find(conn, [endpoint_id], project_id).get(endpoint_id)
+    if found is None:
+        raise NotFound(f"There is no endpoint {endpoint_id}.")
+    return found
+
+
+def find(conn: Connection, endpoint_ids: Iterable[str], project_id: str | None) -> dict[str, Endpoint]:
+    """The endpoints of these ids that exist, by id."""
+    query = select(endpoint).where(endpoint.c.id.in_(list(endpoint_ids)))
+    if project_id is not None:
+        query = query.where(endpoint.c.project_id == project_id)
+    return {row.id: load(Endpoint, row) for row in conn.execute(query)}
+
+
+def page(conn: Connection, project_id: str | None, wanted: paging.Page) -> list[Endpoint]:
+    """The listed endpoints of a project, or of all."""
+    query = select(endpoint).where(endpoint.c.hidden.is_(False))
+    if project_id is not None:
+        query = query.where(endpoint.c.project_id == project_id)
+    return [load(Endpoint, row) for row in paging.fetch(conn, query, wanted, ORDER)]
+
+
+def update(conn: Connection, endpoint_id: str, values: Mapping[str, Any]) -> None:
+    conn.execute(sql_update(endpoint).where(endpoint.c.id == endpoint_id), dict(values))
+
+
+def user_of(conn: Connection, endpoint_id: str) -> str | None:
+    """The id of a migration that refers to the endpoint, if any."""
+    either = or_(migration.c.origin_endpoint_id == endpoint_id, migration.c.destination_endpoint_id == endpoint_id)
+    return conn.execute(select(migration.c.id).where(either).limit(1)).scalar()
+
+
+def delete(conn: Connection, endpoint_ids: Iterable[str]) -> None:
+    conn.execute(sql_delete(endpoint).where(endpoint.c.id.in_(list(endpoint_ids))))

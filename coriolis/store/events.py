@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Queries on events."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import insert as sql_insert
+from sqlalchemy import select
+from sqlalchemy.engine import Connection
+
+from coriolis.store import paging
+from coriolis.store.rows import Event, load
+from coriolis.store.tables import event
+
+MESSAGE_LENGTH = 1024
+
+ORDER = paging.Order(keys={"id": event.c.id}, default=("id",), default_direction=paging.ASCENDING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewEvent:
+    """``task_id`` None: about the run itself."""
+
+    execution_id: str
+    level: str
+    message: str
+    task_id: str | None = None
+
+
+def shorten(text: str) -> str:
+    """What fits into a message column."""
+    return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 3] + "..."
+
+
+def append(conn: Connection, new: Sequence[NewEvent], now: dt.datetime) -> None:
+    """Adds events, in this order."""
+    if new:
+        conn.execute(
+            sql_insert(event),
+            [
+                {
+                    "execution_id": one.execution_id,
+                    "task_id": one.task_id,
+                    "level": one.level,
+                    "message": shorten(one.message),
+                    "created_at": now,
+                }
+                for one in new
+            ],
+        )
+
+
+def page(conn: Connection, execution_id: str, wanted: paging.Page, *, task_id: str | None = None) -> list[Event]:
+    """The events of an execution, or of one of its tasks, oldest first unless asked otherwise."""
+    query = select(event).where(event.c.execution_id == execution_id)
+    if task_id is not None:
+        query = query.where(event.c.task_id == task_id)
+    return [load(Event, row) for row in paging.fetch(conn, query, wanted, ORDER)]
+
+
+def of_tasks(conn: Connection, task_ids: Sequence[str], limit_each: int | None = None) -> dict[str, list[Event]]:
+    """The events of these tasks, oldest first; with ``limit_each`` only each task's latest."""
+    found: dict[str, list[Event]] = {task_id: [] for task_id in task_ids}
+    if task_ids:
+        query = select(event).where(event.c.task_id.in_(list(task_ids))).order_by(event.c.id)
+        for row in conn.execute(query):
+            found[row.task_id].append(load(Event, row))
+    if limit_each is not None:
+        found = {task_id: events[-limit_each:] for task_id, events in found.items()}
+    return found

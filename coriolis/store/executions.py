@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Queries on executions and on their instances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import bindparam, func, select, tuple_
+from sqlalchemy import insert as sql_insert
+from sqlalchemy import update as sql_update
+from sqlalchemy.engine import Connection
+
+from coriolis.domain.errors import NotFound
+from coriolis.domain.model import ExecutionState
+from coriolis.store import paging
+from coriolis.store.rows import Execution, ExecutionInstance, load
+from coriolis.store.tables import execution, execution_instance
+
+Key = tuple[str, int]
+
+ORDER = paging.Order(
+    keys={
+        "created_at": execution.c.created_at,
+        "id": execution.c.id,
+        "number": execution.c.number,
+        "state": execution.c.state,
+    }
+)
+INSTANCE_ORDER = paging.Order(
+    keys={"position": execution_instance.c.position},
+    default=("position",),
+    default_direction=paging.ASCENDING,
+    unique="position",
+)
+
+_KEY = tuple_(execution_instance.c.execution_id, execution_instance.c.position)
+
+
+def insert(conn: Connection, row: Execution, instances: Sequence[ExecutionInstance]) -> None:
+    conn.execute(sql_insert(execution), asdict(row))
+    conn.execute(sql_insert(execution_instance), [asdict(one) for one in instances])
+
+
+def get(conn: Connection, execution_id: str, project_id: str | None = None) -> Execution:
+    """:raises NotFound: no such execution there"""
+    query = select(execution).where(execution.c.id == execution_id)
+    if project_id is not None:
+        query = query.where(execution.c.project_id == project_id)
+    row = conn.execute(query).first()
+    if row is None:
+        raise NotFound(f"There is no execution {execution_id}.")
+    return load(Execution, row)
+
+
+def latest(conn: Connection, migration_ids: Sequence[str]) -> dict[str, Execution]:
+    """The latest execution of each of these migrations. One statement."""
+    if not migration_ids:
+        return {}
+    query = select(execution).where(execution.c.migration_id.in_(list(migration_ids))).order_by(execution.c.number)
+    return {row.migration_id: load(Execution, row) for row in conn.execute(query)}
+
+
+def page(conn: Connection, migration_id: str, wanted: paging.Page) -> list[Execution]:
+    query = select(execution).where(execution.c.migration_id == migration_id)
+    return [load(Execution, row) for row in paging.fetch(conn, query, wanted, ORDER)]
+
+
+def page_instances(conn: Connection, execution_id: str, wanted: paging.Page) -> list[ExecutionInstance]:
+    """The machines of an execution in the order the user gave. A marker is a position."""
+    query = select(execution_instance).where(execution_instance.c.execution_id == execution_id)
+    return [load(ExecutionInstance, row) for row in paging.fetch(conn, query, wanted, INSTANCE_ORDER)]
+
+
+def instances_of(conn: Connection, execution_ids: Sequence[str]) -> dict[str, list[ExecutionInstance]]:
+    """The machines of several executions. One statement."""
+    found: dict[str, list[ExecutionInstance]] = {execution_id: [] for execution_id in execution_ids}
+    if execution_ids:
+        query = (
+            select(execution_instance)
+            .where(execution_instance.c.execution_id.in_(list(execution_ids)))
+            .order_by(execution_instance.c.execution_id, execution_instance.c.position)
+        )
+        for row in conn.execute(query):
+            found[row.execution_id].append(load(ExecutionInstance, row))
+    return found
+
+
+# ---- for the planner -------------------------------------------------------------------------------------------
+
+
+def in_state(conn: Connection, state: ExecutionState, limit: int) -> list[str]:
+    """Ids of at most ``limit`` executions in this state, oldest first."""
+    query = select(execution.c.id).where(execution.c.state == state.value).order_by(execution.c.created_at)
+    return list(conn.execute(query.limit(limit)).scalars())
+
+
+def hold(conn: Connection, keys: Sequence[Key]) -> dict[Key, ExecutionInstance]:
+    """Raises the version of these instances, which makes everyone else who plans for them wait or run again until
+    the end of the transaction; gives them as they are. Two statements. Unknown ones are left out."""
+    wanted = sorted(set(keys))
+    if not wanted:
+        return {}
+    conn.execute(
+        sql_update(execution_instance).where(_KEY.in_(wanted)).values(version=execution_instance.c.version + 1)
+    )
+    found = conn.execute(select(execution_instance).where(_KEY.in_(wanted)))
+    return {(row.execution_id, row.position): load(ExecutionInstance, row) for row in found}
+
+
+def hold_runs(conn: Connection, execution_ids: Sequence[str]) -> dict[str, Execution]:
+    """As ``hold``, for executions themselves. Instances are held first: always in this order."""
+    wanted = sorted(set(execution_ids))
+    if not wanted:
+        return {}
+    conn.execute(sql_update(execution).where(execution.c.id.in_(wanted)).values(version=execution.c.version + 1))
+    return find(conn, wanted)
+
+
+def find(conn: Connection, execution_ids: Sequence[str]) -> dict[str, Execution]:
+    """The executions of these ids that exist. One statement."""
+    if not execution_ids:
+        return {}
+    found = conn.execute(select(execution).where(execution.c.id.in_(list(execution_ids))))
+    return {row.id: load(Execution, row) for row in found}
+
+
+def keys_of(conn: Connection, execution_id: str) -> list[Key]:
+    """The instances of an execution."""
+    query = select(execution_instance.c.position).where(execution_instance.c.execution_id == execution_id)
+    return [(execution_id, position) for position in conn.execute(query.order_by("position")).scalars()]
+
+
+def update(conn: Connection, changes: Sequence[Mapping[str, Any]]) -> None:
+    """One executemany: each mapping has ``b_id`` and the same columns as the others."""
+    if changes:
+        values: dict[str, Any] = {name: bindparam(name) for name in changes[0] if name != "b_id"}
+        conn.execute(sql_update(execution).where(execution.c.id == bindparam("b_id")).values(values), list(changes))
+
+
+def update_instances(conn: Connection, changes: Sequence[Mapping[str, Any]]) -> None:
+    """One executemany: each mapping has ``b_id``, ``b_position`` and the same columns as the others."""
+    if changes:
+        values: dict[str, Any] = {name: bindparam(name) for name in changes[0] if not name.startswith("b_")}
+        statement = sql_update(execution_instance).where(
+            execution_instance.c.execution_id == bindparam("b_id"),
+            execution_instance.c.position == bindparam("b_position"),
+        )
+        conn.execute(statement.values(values), list(changes))
+
+
+def state_counts(conn: Connection, execution_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """How many instances of each execution are in which state. One statement."""
+    found: dict[str, dict[str, int]] = {execution_id: {} for execution_id in execution_ids}
+    if execution_ids:
+        query = (
+            select(execution_instance.c.execution_id, execution_instance.c.state, func.count())
+            .where(execution_instance.c.execution_id.in_(list(execution_ids)))
+            .group_by(execution_instance.c.execution_id, execution_instance.c.state)
+        )
+        for row in conn.execute(query):
+            found[row[0]][row[1]] = int(row[2])
+    return found
+
+
+def sums(conn: Connection, execution_ids: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+    """(mean percent, bytes done, bytes in all) over the instances of each execution. One statement."""
+    if not execution_ids:
+        return {}
+    one = execution_instance.c
+    query = (
+        select(
+            one.execution_id,
+            func.sum(one.percent),
+            func.count(),
+            func.coalesce(func.sum(one.bytes_done), 0),
+            func.coalesce(func.sum(one.bytes_total), 0),
+        )
+        .where(one.execution_id.in_(list(execution_ids)))
+        .group_by(one.execution_id)
+    )
+    return {row[0]: (int(row[1]) // int(row[2]), int(row[3]), int(row[4])) for row in conn.execute(query)}

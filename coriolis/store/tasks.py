@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Queries on tasks: the graph as the planner sees it, and as the wire shows it. Placing is in ``placing``."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Select, bindparam, func, or_, select, tuple_
+from sqlalchemy import insert as sql_insert
+from sqlalchemy import update as sql_update
+from sqlalchemy.engine import Connection
+
+from coriolis.domain.codec import from_json, to_json
+from coriolis.domain.errors import NotFound
+from coriolis.domain.model import ErrorClass, Need, RetryPolicy, Role, Side, Task, TaskState
+from coriolis.domain.states import FINAL_TASK_STATES
+from coriolis.store import fence, paging, rows
+from coriolis.store.engine import Clash
+from coriolis.store.tables import task
+
+Key = tuple[str, int]  # (execution id, position): one instance
+
+ORDER = paging.Order(
+    keys={"index": task.c.index, "id": task.c.id, "created_at": task.c.created_at},
+    default=("index",),
+    default_direction=paging.ASCENDING,
+)
+
+# What may change after a task was stored, other than by a claim.
+_MUTABLE = (
+    "state",
+    "not_before",
+    "epoch",
+    "session_id",
+    "stop_asked",
+    "attempts",
+    "lost_sessions",
+    "error_code",
+    "error_message",
+    "error_retryable",
+    "finished_at",
+    "updated_at",
+    "spec",
+)
+
+
+# ---- rows and the planner's tasks ------------------------------------------------------------------------------
+
+
+def needs_key(needs: Sequence[Need], regions: Iterable[str] = ()) -> str:
+    """Short, equal for tasks that can be placed on the same workers."""
+    parts = sorted(f"{need.provider}:{','.join(sorted(need.capabilities))}" for need in needs)
+    text = "|".join([*parts, "@", *sorted(regions)])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _spec(one: Task) -> dict[str, Any]:
+    return {
+        "parents": sorted(one.parents),
+        "takes": list(one.takes),
+        "gives": list(one.gives),
+        "each": one.each,
+        "params": one.params,
+        "needs": [to_json(need) for need in one.needs],
+        "retry": to_json(one.retry),
+    }
+
+
+def _changing(one: Task, now: dt.datetime) -> dict[str, Any]:
+    error = one.error
+    return {
+        "state": one.state.value,
+        "not_before": (one.not_before or now) if one.state is TaskState.PENDING else None,
+        "epoch": one.epoch,
+        "session_id": one.session_id,
+        "stop_asked": one.stop_asked,
+        "attempts": one.attempts,
+        "lost_sessions": one.lost_sessions,
+        "error_code": error.code if error else None,
+        "error_message": error.message if error else None,
+        "error_retryable": bool(error and error.retryable),
+        "finished_at": now if one.state in FINAL_TASK_STATES else None,
+        "updated_at": now,
+        "spec": _spec(one),
+    }
+
+
+def from_row(row: rows.AnyRow) -> Task:
+    """The planner's task of a whole row."""
+    spec = row.spec
+    error = None
+    if row.error_code is not None:
+        error = ErrorClass(code=row.error_code, message=row.error_message or "", retryable=row.error_retryable)
+    return Task(
+        id=row.id,
+        execution_id=row.execution_id,
+        instance=row.instance,
+        name=row.name,
+        kind=row.kind,
+        type=row.type,
+        index=row.index,
+        side=Side(row.side),
+        role=Role(row.role),
+        state=TaskState(row.state),
+        parents=frozenset(spec["parents"]),
+        takes=tuple(spec["takes"]),
+        gives=tuple(spec["gives"]),
+        each=spec["each"],
+        item=row.item,
+        params=spec["params"],
+        needs=tuple(from_json(Need, need) for need in spec["needs"]),
+        retry=from_json(RetryPolicy, spec["retry"]),
+        maker=row.maker,
+        epoch=row.epoch,
+        session_id=row.session_id,
+        stop_asked=row.stop_asked,
+        attempts=row.attempts,
+        lost_sessions=row.lost_sessions,
+        not_before=row.not_before,
+        error=error,
+    )
+
+
+def insert(
+    conn: Connection,
+    new: Sequence[Task],
+    positions: Mapping[tuple[str, str], int],
+    regions: Sequence[str],
+    now: dt.datetime,
+) -> None:
+    """Stores compiled or expanded tasks. ``positions`` is by (execution, instance); ``regions`` of the endpoints."""
+    if not new:
+        return
+    conn.execute(
+        sql_insert(task),
+        [
+            {
+                "id": one.id,
+                "execution_id": one.execution_id,
+                "position": positions[(one.execution_id, one.instance)],
+                "instance": one.instance,
+                "name": one.name,
+                "kind": one.kind,
+                "type": one.type,
+                "index": one.index,
+                "side": one.side.value,
+                "role": one.role.value,
+                "maker": one.maker,
+                "item": one.item,
+                "needs_key": needs_key(one.needs, regions),
+                "event_seq": 0,
+                "created_at": now,
+                **_changing(one, now),
+            }
+            for one in new
+        ],
+    )
+
+
+# ---- for the planner -------------------------------------------------------------------------------------------
+
+
+def locate(conn: Connection, task_ids: Iterable[str]) -> dict[str, Key]:
+    """Which instance each of these tasks belongs to. Unknown ids are left out."""
+    query = select(task.c.id, task.c.execution_id, task.c.position).where(task.c.id.in_(list(task_ids)))
+    return {row.id: (row.execution_id, row.position) for row in conn.execute(query)}
+
+
+def of_instances(conn: Connection, keys: Sequence[Key]) -> dict[Key, dict[str, Task]]:
+    """The graphs of these instances, tasks by id. The caller holds the instances (``executions.hold``)."""
+    found: dict[Key, dict[str, Task]] = {key: {} for key in keys}
+    if keys:
+        query = select(task).where(tuple_(task.c.execution_id, task.c.position).in_(list(keys))).order_by(task.c.index)
+        for row in conn.execute(query):
+            found[(row.execution_id, row.position)][row.id] = from_row(row)
+    return found
+
+
+_SAVE = sql_update(task).values({name: bindparam(name) for name in _MUTABLE})
+
+
+def save(conn: Connection, changes: Sequence[tuple[Task, Task]], now: dt.datetime) -> None:
+    """Stores decided changes, (as it was decided on, as it shall be). One statement.
+
+    :raises Clash: a row is not any more what it was (a claim came between): decide again
+    """
+    if not changes:
+        return
+    parameters = [
+        {
+            "b_id": before.id,
+            "b_state": before.state.value,
+            "b_epoch": before.epoch,
+            "b_session": before.session_id,
+            **_changing(after, now),
+        }
+        for before, after in sorted(changes, key=lambda pair: pair[0].id)
+    ]
+    result = conn.execute(_SAVE.where(fence.as_decided()), parameters)
+    if result.rowcount != len(parameters):
+        raise Clash(f"{len(parameters) - result.rowcount} of {len(parameters)} tasks changed meanwhile")
+
+
+def held_by(conn: Connection, session_ids: Sequence[str]) -> list[tuple[Key, str]]:
+    """(instance, task id) of all tasks that run in these sessions."""
+    query = select(task.c.execution_id, task.c.position, task.c.id).where(
+        task.c.session_id.in_(list(session_ids)), task.c.state == TaskState.RUNNING
+    )
+    return [((row.execution_id, row.position), row.id) for row in conn.execute(query)]
+
+
+# ---- for the wire ----------------------------------------------------------------------------------------------
+
+_SHOWN = (
+    task.c.id,
+    task.c.execution_id,
+    task.c.position,
+    task.c.instance,
+    task.c.name,
+    task.c.kind,
+    task.c.type,
+    task.c.index,
+    task.c.role,
+    task.c.item,
+    task.c.state,
+    task.c.spec,
+    task.c.stop_asked,
+    task.c.host,
+    task.c.session_id,
+    task.c.epoch,
+    task.c.attempts,
+    task.c.lost_sessions,
+    task.c.not_before,
+    task.c.error_code,
+    task.c.error_message,
+    task.c.created_at,
+    task.c.started_at,
+    task.c.finished_at,
+    task.c.updated_at,
+)
+_NOT_YET = (TaskState.SCHEDULED.value, TaskState.UNSCHEDULED.value)
+
+
+def _visible(query: Select[Any]) -> Select[Any]:
+    """Undo and cleanup tasks are shown once they are to run."""
+    return query.where(or_(task.c.role == Role.WORK.value, task.c.state.not_in(_NOT_YET)))
+
+
+def _shown(row: rows.AnyRow) -> rows.Task:
+    state = row.state
+    if state == TaskState.RUNNING and row.stop_asked:
+        state = "CANCELLING"
+    return rows.Task(
+        id=row.id,
+        execution_id=row.execution_id,
+        position=row.position,
+        instance=row.instance,
+        name=row.name,
+        kind=row.kind,
+        task_type=row.type,
+        index=row.index,
+        role=row.role,
+        item=row.item,
+        status=state,
+        depends_on=row.spec["parents"],
+        host=row.host,
+        session_id=row.session_id,
+        epoch=row.epoch,
+        attempts=row.attempts,
+        lost_sessions=row.lost_sessions,
+        not_before=row.not_before,
+        error_code=row.error_code,
+        exception_details=row.error_message,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        updated_at=row.updated_at,
+    )
+
+
+def page(conn: Connection, execution_id: str, wanted: paging.Page, *, everything: bool = False) -> list[rows.Task]:
+    """The tasks of an execution, by index; ``everything`` shows undo and cleanup tasks that do not run, too."""
+    query = select(*_SHOWN).where(task.c.execution_id == execution_id)
+    if not everything:
+        query = _visible(query)
+    return [_shown(row) for row in paging.fetch(conn, query, wanted, ORDER)]
+
+
+def of_executions(conn: Connection, execution_ids: Sequence[str]) -> dict[str, list[rows.Task]]:
+    """The visible tasks of several executions, by index. One statement."""
+    found: dict[str, list[rows.Task]] = {execution_id: [] for execution_id in execution_ids}
+    if execution_ids:
+        query = _visible(select(*_SHOWN).where(task.c.execution_id.in_(list(execution_ids))))
+        for row in conn.execute(query.order_by(task.c.execution_id, task.c.index, task.c.id)):
+            found[row.execution_id].append(_shown(row))
+    return found
+
+
+def get(conn: Connection, execution_id: str, task_id: str) -> rows.Task:
+    """One task of an execution, visible or not.
+
+    :raises NotFound: the execution has no such task
+    """
+    query = select(*_SHOWN).where(task.c.id == task_id, task.c.execution_id == execution_id)
+    row = conn.execute(query).first()
+    if row is None:
+        raise NotFound(f"There is no task {task_id} in this execution.")
+    return _shown(row)
+
+
+def counts(conn: Connection) -> dict[str, int]:
+    """How many tasks there are in each state that is not final."""
+    open_states = [state.value for state in TaskState if state not in FINAL_TASK_STATES]
+    query = select(task.c.state, func.count()).where(task.c.state.in_(open_states)).group_by(task.c.state)
+    return {row[0]: int(row[1]) for row in conn.execute(query)}
