@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Moves disk bytes: sources, sinks, copy, verify.
 
-Everything that holds disk bytes is NBD-shaped: a size, extents, read, write, zero, flush. `copy_disk` moves one disk
-and keeps a durable journal of what arrived, with a BLAKE3 digest per MiB; killed at any moment, the same call goes on
-where the journal ends. The journal of a finished round is the base of the next one. This package knows nothing of
-the rest of the project and raises only `DataplaneError` and its children.
+Everything that holds disk bytes is NBD-shaped: a size, extents, read, write, zero, flush. `copy_disk` moves
+one disk and keeps a durable journal of what arrived, with a BLAKE3 digest per MiB; killed at any moment,
+the same call goes on where the journal ends. The journal of a finished round is the base of the next one.
+This package knows nothing of the rest of the project and raises only `DataplaneError` and its children.
 """
 
 from __future__ import annotations

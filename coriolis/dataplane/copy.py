@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies one disk: full, resumed, or as an increment over the last round; which of them, the journal decides."""
+"""Copies one disk: full, resumed, or as an increment over the last round; which of them, the journal
+decides.
+"""
 
 from __future__ import annotations
 
@@ -48,15 +50,18 @@ def copy_disk(
     progress: ProgressCallback | None = None,
     cancelled: CancelCheck | None = None,
 ) -> CopyResult:
-    """Makes ``sink`` hold the bytes of ``source``; call it again, with the same journal, after any interruption.
+    """Makes ``sink`` hold the bytes of ``source``; call it again, with the same journal, after any
+    interruption.
 
-    What it does depends on the journal. None, or an unfinished one of the same ``source.identity``: copies what is
-    missing. A finished one of the same identity: nothing. Another identity: an increment; by the source's bitmap when that is
-    relative to the journal's last finished round, otherwise everything is read and what differs by its digest is written.
-    A journal that is damaged, or whose created file is gone, starts over.
+    What it does depends on the journal. None, or an unfinished one of the same ``source.identity``: copies
+    what is missing. A finished one of the same identity: nothing. Another identity: an increment; by the
+    source's bitmap when that is relative to the journal's last finished round, otherwise everything is read
+    and what differs by its digest is written. A journal that is damaged, or whose created file is gone,
+    starts over.
 
-    ``epoch`` is the fencing number: once the journal saw a higher one, this call raises `StaleEpoch`. ``progress`` and
-    ``cancelled`` are called in this thread, at least twice a second while bytes move. Blocks; raises `DataplaneError`.
+    ``epoch`` is the fencing number: once the journal saw a higher one, this call raises `StaleEpoch`.
+    ``progress`` and ``cancelled`` are called in this thread, at least twice a second while bytes move.
+    Blocks; raises `DataplaneError`.
     """
     options = options or CopyOptions()
     start = time.monotonic()
@@ -80,7 +85,8 @@ def copy_disk(
             ).run()  # fmt: skip
             source_open.check()
             book.finish()
-        assert book.round is not None and book.round.digest is not None
+        assert book.round is not None
+        assert book.round.digest is not None
         return CopyResult(
             size=size,
             mode=mode,
@@ -104,7 +110,9 @@ def connect_source(source: NbdSource, options: CopyOptions) -> list[nbd.Connecti
     except nbd.Failed as error:
         raise SourceError(f"{error}; check that the source's export is there") from None
     if source.size is not None and first.size < source.size:
-        raise SourceShrank(f"{first.label} has {first.size} bytes, {source.size} were announced; start with a new snapshot")
+        raise SourceShrank(
+            f"{first.label} has {first.size} bytes, {source.size} were announced; start with a new snapshot"
+        )
     if first.size == 0:
         raise SourceError(f"{first.label} is empty", retryable=False)
     return [first, *rest]

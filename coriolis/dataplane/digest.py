@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The digest of a disk: a two-level BLAKE3 tree. Anybody can compute it again in five lines.
 
-A disk of ``size`` bytes is cut into leaves of 1 MiB; the last one may be shorter. With ``||`` for concatenation::
+A disk of ``size`` bytes is cut into leaves of 1 MiB; the last one may be shorter. With ``||`` for
+concatenation::
 
     leaf(i) = BLAKE3(bytes of leaf i)                                       32 bytes each
     digest  = BLAKE3("coriolis disk 1\\n" || u64le(size) || u64le(1 MiB) || leaf(0) || leaf(1) || ...)
 
-How the bytes came here (holes, zeros, data) makes no difference: a leaf of zeros has the digest of a leaf of zeros,
-which is why holes need not be read.
+How the bytes came here (holes, zeros, data) makes no difference: a leaf of zeros has the digest of a leaf
+of zeros, which is why holes need not be read.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def zero_digest(length: int = LEAF_SIZE) -> bytes:
 class LeafTable:
     """Leaf digests of one disk with what this round knows about each leaf. 33 bytes a leaf, touched lazily.
 
-    *known*: the target held this digest at some time. *done*: settled in the running round. *doubt*: the target may
-    hold something else than the digest says, since an attempt was cut off near it.
+    *known*: the target held this digest at some time. *done*: settled in the running round. *doubt*: the
+    target may hold something else than the digest says, since an attempt was cut off near it.
     """
 
     def __init__(self, size: int) -> None:

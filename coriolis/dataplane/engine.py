@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine: leaves flow from an NBD source through a digest to a target, many in flight.
 
-One thread runs the loop and owns all NBD connections; a few threads digest, and write to local files. libnbd, BLAKE3 and
-pwrite work on the same buffers and without the GIL, so bytes never become Python objects. What a leaf's digest
-means, and what is to be written, is decided by a `Policy`: copying, comparing and digesting are policies.
+One thread runs the loop and owns all NBD connections; a few threads digest, and write to local files.
+libnbd, BLAKE3 and pwrite work on the same buffers and without the GIL, so bytes never become Python
+objects. What a leaf's digest means, and what is to be written, is decided by a `Policy`: copying, comparing
+and digesting are policies.
 
     read (aio) -> digest, decide (thread) -> write (thread for files, aio for NBD) -> settle -> checkpoint
 
-A checkpoint flushes the target and then lets the policy store what was settled before the flush began. It overlaps
-with the flow; `window` bounds the bytes that are read or written but not yet stored.
+A checkpoint flushes the target and then lets the policy store what was settled before the flush began. It
+overlaps with the flow; ``redo_limit`` bounds the bytes that are read or written but not yet stored.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ import dataclasses
 import errno
 import mmap
 import os
-import select
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from collections.abc import Iterator
+from functools import partial
+from typing import Protocol
 
 from coriolis.dataplane.digest import leaf_digest
 from coriolis.dataplane.errors import Cancelled, DataplaneError, SourceError, SourceShrank, Stalled
 from coriolis.dataplane.extents import LeafRun, leaf_span
+from coriolis.dataplane.loop import Loop, Lost
 from coriolis.dataplane.nbd import Connection, Failed, libnbd
 from coriolis.dataplane.target import FileTarget, sink_failed
 from coriolis.dataplane.types import (
@@ -39,15 +40,18 @@ from coriolis.dataplane.types import (
     ProgressCallback,
 )
 
-_TICK_MS = 200
 _ZERO_STEP = 1 << 30  # longest single zero request
 
 
 class Policy(Protocol):
-    """What a run of the engine is for. `decide` is called in threads, all else in the loop's thread."""
+    """What a run of the engine is for. `decide` and `store` are called in threads, all else in the loop's
+    thread.
+    """
 
     def runs(self) -> Iterator[LeafRun]:
-        """DATA leaves to read, ZERO runs to make zero on the target, UNCHANGED runs that only have to be settled."""
+        """DATA leaves to read, ZERO runs to make zero on the target, UNCHANGED runs that only have to be
+        settled.
+        """
 
     def decide(self, run: LeafRun, digest: bytes) -> tuple[Extent, ...]:
         """The parts of a leaf to write (DATA) or to zero (ZERO). Changes nothing."""
@@ -56,7 +60,7 @@ class Policy(Protocol):
         """The target now holds this run; returns the record to store at the next checkpoint."""
 
     def store(self, records: list[bytes]) -> None:
-        """Makes records durable; called in a thread, after a flush that covered them."""
+        """Makes records durable, after a flush that covered them."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -72,12 +76,18 @@ class Counters:
 
 @dataclasses.dataclass(slots=True)
 class _Slot:
+    """A leaf under way and the memory it is in. ``pending``: commands that have not ended."""
+
     view: memoryview
-    run: LeafRun | None = None
+    run: LeafRun
     length: int = 0
     pending: int = 0
-    digest: bytes | None = None
+    digest: bytes = b""
     writes: tuple[Extent, ...] = ()
+
+    def part(self, extent: Extent) -> memoryview:
+        low = extent.offset - self.run.index * LEAF_SIZE
+        return self.view[low : low + extent.length]
 
 
 class Engine:
@@ -92,196 +102,176 @@ class Engine:
         *,
         options: CopyOptions,
         counters: Counters,
-        progress: ProgressCallback | None,
-        cancelled: CancelCheck | None,
+        progress: ProgressCallback | None = None,
+        cancelled: CancelCheck | None = None,
     ) -> None:
         self._sources, self._policy, self._size = sources, policy, size
         self._file = target if isinstance(target, FileTarget) else None
         self._sinks: list[Connection] = target if isinstance(target, list) else []
         self._options, self._counters = options, counters
-        self._progress, self._cancelled = progress, cancelled
+        self._cancelled = cancelled
+        self._loop = Loop([*sources, *self._sinks], options.threads)
         memory = memoryview(mmap.mmap(-1, options.requests * LEAF_SIZE))
-        self._free = [_Slot(memory[i * LEAF_SIZE : (i + 1) * LEAF_SIZE]) for i in range(options.requests)]
+        self._free = [memory[i * LEAF_SIZE : (i + 1) * LEAF_SIZE] for i in range(options.requests)]
         self._runs = policy.runs()
         self._next: LeafRun | None = None
         self._exhausted = False
-        self._busy = 0  # slots and zero requests under way
+        self._busy = 0  # slots, and runs without data, under way
         self._turn = 0
-        self._events: collections.deque[Callable[[], None]] = collections.deque()
-        self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="dataplane")
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._poll = select.poll()
-        self._poll.register(self._wake, select.POLLIN)
-        self._registered: dict[int, int] = {}
-        self._by_fd: dict[int, Connection] = {c.handle.aio_get_fd(): c for c in (*sources, *self._sinks)}
-        self._records: list[bytes] = []
-        self._unstored = self._unsettled = self._flushing = 0
-        self._flushes = 0
-        self._now = self._moved = self._reported = self._stored = time.monotonic()
-        self._rates: collections.deque[tuple[float, int]] = collections.deque(maxlen=16)
+        self._records: list[bytes] = []  # settled, not yet stored
+        self._unsettled = self._unstored = 0  # bytes
+        self._flushing = False
+        self._now = self._moved = self._stored = time.monotonic()
+        self._reporter = _Reporter(size, counters, progress, options.progress_seconds)
 
     def run(self) -> None:
         """Returns when everything is settled, flushed and stored; raises `DataplaneError`."""
+        hung = False
         try:
-            while True:
-                self._issue()
-                while self._events:
-                    self._events.popleft()()
-                self._checkpoint()
-                if self._exhausted and not self._busy and not self._events:
-                    break
-                self._wait()
-            while self._flushing or self._records:
-                self._checkpoint(force=True)
-                self._wait()
-                while self._events:
-                    self._events.popleft()()
-            self._report(force=True)
+            self._flow()
+        except Lost as lost:
+            raise self._lost(lost) from None
         except Stalled:
-            self._pool.shutdown(wait=False, cancel_futures=True)  # a thread may hang in the kernel for ever
+            hung = True
             raise
-        except BaseException:
-            self._end()
-            raise
-        self._end()
+        finally:
+            self._loop.close(wait=not hung)
 
-    def _end(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        os.close(self._wake)
+    def _flow(self) -> None:
+        while True:
+            self._issue()
+            self._loop.drain()
+            self._checkpoint()
+            if self._exhausted and not self._busy:
+                break
+            self._wait()
+        while self._flushing or self._records:
+            self._checkpoint(force=True)
+            self._wait()
+        self._reporter.report(self._now, force=True)
 
     # -- reading
 
     def _issue(self) -> None:
+        """Starts whatever there is room for."""
         while not self._exhausted:
-            run = self._next or next(self._runs, None)
-            self._next = run
+            self._next = run = self._next or next(self._runs, None)
             if run is None:
                 self._exhausted = True
-                return
-            in_flight = self._unsettled + self._unstored
-            if in_flight and in_flight + LEAF_SIZE > self._options.redo_limit:
-                self._checkpoint(force=True)
-                return
-            if run.kind is not Kind.DATA:
+            elif run.kind is not Kind.DATA:
                 if self._busy > 4 * self._options.requests:
                     return
-                self._next = None
-                self._zero_run(run)
-            elif self._free:
-                self._next = None
-                self._read(self._free.pop(), run)
-            else:
+                self._zero(run)
+            elif not self._free or self._too_far_ahead():
                 return
+            else:
+                self._read(run)
+            self._next = None
 
-    def _read(self, slot: _Slot, run: LeafRun) -> None:
-        start, slot.length = leaf_span(run.index, self._size)
-        slot.run, slot.digest, slot.writes = run, None, ()
+    def _too_far_ahead(self) -> bool:
+        in_flight = self._unsettled + self._unstored
+        if not in_flight or in_flight + LEAF_SIZE <= self._options.redo_limit:
+            return False
+        self._checkpoint(force=True)
+        return True
+
+    def _read(self, run: LeafRun) -> None:
+        length = leaf_span(run.index, self._size)[1]
+        slot = _Slot(self._free.pop(), run, length)
         self._busy += 1
-        self._unsettled += slot.length
-        wanted = [part for part in run.parts if part.kind is not Kind.ZERO]
-        for part in run.parts:
-            if part.kind is Kind.ZERO:
-                low = part.offset - start
-                slot.view[low : low + part.length] = bytes(part.length)
-        slot.pending = len(wanted) or 1
+        self._unsettled += length
         source = self._sources[self._turn % len(self._sources)]
         self._turn += 1
-        for part in wanted:
-            low = part.offset - start
-            buffer = libnbd.Buffer.from_buffer(slot.view[low : low + part.length])
-            done = self._completion(lambda code, p=part, c=source: self._read_done(slot, p, c, code))
-            self._start(lambda b=buffer, p=part, d=done, c=source: c.handle.aio_pread(b, p.offset, completion=d), source)
-        if not wanted:
-            self._events.append(lambda: self._read_done(slot, None, source, 0))
+        slot.pending = 1  # until all are issued
+        for part in run.parts:
+            view = slot.part(part)
+            if part.kind is Kind.ZERO:
+                view[:] = bytes(part.length)
+                continue
+            slot.pending += 1
+            buffer = libnbd.Buffer.from_buffer(view)
+            then = partial(self._read_done, slot, part, source)
+            self._loop.command(source, source.handle.aio_pread, buffer, part.offset, then=then)
+        self._all_read(slot)
 
-    def _read_done(self, slot: _Slot, part: Extent | None, source: Connection, code: int) -> None:
+    def _read_done(self, slot: _Slot, part: Extent, source: Connection, code: int) -> None:
         if code:
             raise read_error(source, part, code, self._size)
-        if part is not None:
-            self._counters.read += part.length
+        self._counters.read += part.length
+        self._moved = self._now
+        self._all_read(slot)
+
+    def _all_read(self, slot: _Slot) -> None:
         slot.pending -= 1
         if slot.pending == 0:
-            self._in_thread(lambda: self._work(slot), lambda _: self._worked(slot))
+            self._loop.thread(partial(self._work, slot), partial(self._worked, slot))
 
     # -- digest and write
 
     def _work(self, slot: _Slot) -> None:
         """In a thread: digest, decide, and write when the target is a file."""
-        assert slot.run is not None
-        view = slot.view[: slot.length]
-        slot.digest = leaf_digest(view)
+        slot.digest = leaf_digest(slot.view[: slot.length])
         slot.writes = self._policy.decide(slot.run, slot.digest)
         if self._file is None:
             return
-        start = slot.run.index * LEAF_SIZE
         for part in slot.writes:
             if part.kind is Kind.ZERO:
                 self._file.zero(part.offset, part.length)
             else:
-                self._file.write(view[part.offset - start : part.end - start], part.offset)
+                self._file.write(slot.part(part), part.offset)
 
     def _worked(self, slot: _Slot) -> None:
-        if not self._sinks or not slot.writes:
-            self._slot_settled(slot)
-            return
-        assert slot.run is not None
-        slot.pending = len(slot.writes)
-        start = slot.run.index * LEAF_SIZE
-        sink = self._sinks[slot.run.index % len(self._sinks)]
-        for part in slot.writes:
-            done = self._completion(lambda code, c=sink: self._write_done(slot, c, code))
+        slot.pending = 1
+        for part in slot.writes if self._sinks else ():
+            slot.pending += 1
+            sink = self._sinks[slot.run.index % len(self._sinks)]
+            then = partial(self._write_done, slot, sink)
             if part.kind is Kind.ZERO:
-                self._start(lambda p=part, d=done: sink.handle.aio_zero(p.length, p.offset, completion=d), sink)
-                continue
-            buffer = libnbd.Buffer.from_buffer(slot.view[part.offset - start : part.end - start])
-            self._start(lambda b=buffer, p=part, d=done: sink.handle.aio_pwrite(b, p.offset, completion=d), sink)
+                self._loop.command(sink, sink.handle.aio_zero, part.length, part.offset, then=then)
+            else:
+                buffer = libnbd.Buffer.from_buffer(slot.part(part))
+                self._loop.command(sink, sink.handle.aio_pwrite, buffer, part.offset, then=then)
+        self._write_done(slot, None, 0)
 
-    def _write_done(self, slot: _Slot, sink: Connection, code: int) -> None:
-        if code:
-            raise sink_failed(Failed(f"{sink.label}: {os.strerror(code)}", code))
+    def _write_done(self, slot: _Slot, sink: Connection | None, code: int) -> None:
+        _check_write(sink, code)
+        self._moved = self._now
         slot.pending -= 1
-        if slot.pending == 0:
-            self._slot_settled(slot)
-
-    def _slot_settled(self, slot: _Slot) -> None:
-        assert slot.run is not None
+        if slot.pending:
+            return
         self._counters.written += sum(p.length for p in slot.writes if p.kind is not Kind.ZERO)
         self._unsettled -= slot.length
         if self._settled(slot.run, slot.digest, slot.length):
             self._unstored += slot.length
-        slot.run = None
-        self._free.append(slot)
+        self._free.append(slot.view)
 
-    def _zero_run(self, run: LeafRun) -> None:
+    def _zero(self, run: LeafRun) -> None:
+        """Settles a run without data, after zeroing it where that is needed and there is a target."""
         offset, length = leaf_span(run.index, self._size, run.count)
-        whole = range(offset, offset + length, _ZERO_STEP) if run.kind is Kind.ZERO else ()
-        steps = [Extent(o, min(_ZERO_STEP, offset + length - o), Kind.ZERO) for o in whole]
+        wanted = run.kind is Kind.ZERO and (self._file is not None or bool(self._sinks))
+        steps = range(offset, offset + length, _ZERO_STEP) if wanted else range(0)
         self._busy += 1
-        left = len(steps) or 1
+        left = len(steps) + 1
 
-        def step_done(code: int = 0) -> None:
+        def step_done(sink: Connection | None, code: int) -> None:
             nonlocal left
-            if code:
-                raise sink_failed(Failed(f"{self._sinks[0].label}: {os.strerror(code)}", code))
+            _check_write(sink, code)
             left -= 1
             if left == 0:
                 self._counters.skipped += length
                 self._settled(run, None, length)
 
-        for step in steps:
+        for at in steps:
+            some = min(_ZERO_STEP, offset + length - at)
             if self._file is not None:
-                file = self._file
-                self._in_thread(lambda s=step: file.zero(s.offset, s.length), lambda _: step_done())
-            elif self._sinks:
-                sink = self._sinks[0]
-                done = self._completion(step_done)
-                self._start(lambda s=step, d=done: sink.handle.aio_zero(s.length, s.offset, completion=d), sink)
+                self._loop.thread(partial(self._file.zero, at, some), partial(step_done, None, 0))
             else:
-                self._events.append(step_done)
-        if not steps:
-            self._events.append(step_done)
+                sink = self._sinks[0]
+                self._loop.command(sink, sink.handle.aio_zero, some, at, then=partial(step_done, sink))
+        step_done(None, 0)
 
     def _settled(self, run: LeafRun, digest: bytes | None, length: int) -> bool:
+        """Lets the policy note it; True when there is something to store."""
         record = self._policy.settled(run, digest)
         if record is not None:
             self._records.append(record)
@@ -294,122 +284,77 @@ class Engine:
 
     def _checkpoint(self, *, force: bool = False) -> None:
         """Starts to flush and store what is settled, unless that is under way or not yet worth it."""
-        due = self._unstored >= self._options.flush_bytes or self._now - self._stored > self._options.flush_seconds
-        if self._flushing or not self._records or not (due or force):
+        late = self._now - self._stored > self._options.flush_seconds
+        due = force or late or self._unstored >= self._options.flush_bytes
+        if self._flushing or not self._records or not due:
             return
         batch, self._records = self._records, []
-        covered = self._unstored
-        self._flushing = 1
+        self._flushing = True
+        stored = partial(self._checkpointed, self._unstored)
+        left = len(self._sinks) + 1
 
-        def stored(_: Any) -> None:
-            self._unstored -= covered
-            self._flushing = 0
-            self._moved = self._stored = self._now
+        def flushed(sink: Connection | None, code: int) -> None:
+            nonlocal left
+            _check_write(sink, code)
+            left -= 1
+            if left == 0:
+                self._loop.thread(partial(self._flush_and_store, batch), stored)
 
-        if self._sinks:
-            self._flush_sinks(lambda: self._in_thread(lambda: self._policy.store(batch), stored))
-        else:
-            self._in_thread(lambda: self._flush_and_store(batch), stored)
+        for sink in self._sinks:
+            if sink.handle.can_flush():
+                self._loop.command(sink, sink.handle.aio_flush, then=partial(flushed, sink))
+            else:
+                flushed(sink, 0)
+        flushed(None, 0)
 
     def _flush_and_store(self, batch: list[bytes]) -> None:
+        """In a thread."""
         if self._file is not None:
             self._file.flush()
         self._policy.store(batch)
 
-    def _flush_sinks(self, then: Callable[[], None]) -> None:
-        left = len(self._sinks)
+    def _checkpointed(self, covered: int) -> None:
+        self._unstored -= covered
+        self._flushing = False
+        self._moved = self._stored = self._now
 
-        def flushed(code: int, sink: Connection) -> None:
-            nonlocal left
-            if code:
-                raise sink_failed(Failed(f"{sink.label}: flush: {os.strerror(code)}", code))
-            left -= 1
-            if left == 0:
-                then()
-
-        for sink in self._sinks:
-            if not sink.handle.can_flush():
-                self._events.append(lambda s=sink: flushed(0, s))
-                continue
-            done = self._completion(lambda code, s=sink: flushed(code, s))
-            self._start(lambda s=sink, d=done: s.handle.aio_flush(completion=d), sink)
-
-    # -- the loop's machinery
-
-    def _completion(self, then: Callable[[int], None]) -> Callable[[Any], int]:
-        """libnbd calls back inside of its own state machine: only note it there."""
-
-        def done(error: Any) -> int:
-            code = int(error.value)
-            self._events.append(lambda: then(code))
-            return 1
-
-        return done
-
-    def _start(self, command: Callable[[], Any], connection: Connection) -> None:
-        try:
-            command()
-        except libnbd.Error as error:
-            raise self._lost(connection, connection.failed(error)) from None
-
-    def _in_thread(self, work: Callable[[], None], then: Callable[[Any], None]) -> None:
-        def finished(future: Future[None]) -> None:
-            if not future.cancelled():
-                self._events.append(lambda: then(future.result()))
-                os.eventfd_write(self._wake, 1)
-
-        self._pool.submit(work).add_done_callback(finished)
+    # -- waiting
 
     def _wait(self) -> None:
-        """Sleeps until a connection or a thread has something, then lets libnbd work."""
-        for fd, connection in self._by_fd.items():
-            self._register(fd, connection)
-        events = [] if self._events else self._poll.poll(_TICK_MS)
+        self._loop.turn()
         self._now = time.monotonic()
-        for fd, flags in events:
-            if fd == self._wake:
-                os.eventfd_read(self._wake)
-                continue
-            connection = self._by_fd[fd]
-            try:
-                _notify(connection.handle, flags)
-            except libnbd.Error as error:
-                raise self._lost(connection, connection.failed(error)) from None
-            if connection.handle.aio_is_dead() or connection.handle.aio_is_closed():
-                raise self._lost(connection, Failed(f"{connection.label}: the server hung up", errno.ECONNRESET))
         if self._cancelled is not None and self._cancelled():
             raise Cancelled("stopped as asked; what is journalled stays, so that the copy can go on later")
         if self._now - self._moved > self._options.stall_seconds:
-            raise Stalled(self._stall_message())
-        self._report()
+            waiting = "the target's flush" if self._flushing else f"{self._busy} requests"
+            raise Stalled(
+                f"nothing moved for {self._options.stall_seconds:.0f} s while waiting for {waiting} "
+                f"(source: {self._sources[0].label}); look after storage and network, then run again: the copy goes on"
+            )
+        self._reporter.report(self._now)
 
-    def _register(self, fd: int, connection: Connection) -> None:
-        direction = connection.handle.aio_get_direction()
-        wanted = (select.POLLIN if direction & 1 else 0) | (select.POLLOUT if direction & 2 else 0)
-        if self._registered.get(fd) != wanted:
-            self._poll.register(fd, wanted)
-            self._registered[fd] = wanted
+    def _lost(self, lost: Lost) -> DataplaneError:
+        if lost.connection in self._sinks:
+            return sink_failed(lost.failed)
+        return SourceError(f"{lost.failed}; look after the server of the source, then run again: the copy goes on")
 
-    def _lost(self, connection: Connection, failed: Failed) -> DataplaneError:
-        if connection in self._sinks:
-            return sink_failed(failed)
-        return SourceError(f"{failed}; look after the server of the source, then run again: the copy goes on")
 
-    def _stall_message(self) -> str:
-        waiting = "the target" if self._flushing else f"{self._busy} requests"
-        return (
-            f"nothing moved for {self._options.stall_seconds:.0f} s while waiting for {waiting} "
-            f"({self._sources[0].label}); look after the storage and the network, then run again: the copy goes on"
-        )
+class _Reporter:
+    """Calls back with progress, not too often. The rate is that of the last few reports."""
 
-    def _report(self, *, force: bool = False) -> None:
-        if self._progress is None or (not force and self._now - self._reported < self._options.progress_seconds):
+    def __init__(self, size: int, counters: Counters, callback: ProgressCallback | None, interval: float) -> None:
+        self._size, self._counters, self._callback, self._interval = size, counters, callback, interval
+        self._last = 0.0
+        self._points: collections.deque[tuple[float, int]] = collections.deque(maxlen=16)
+
+    def report(self, now: float, *, force: bool = False) -> None:
+        if self._callback is None or (not force and now - self._last < self._interval):
             return
-        self._reported = self._now
+        self._last = now
         counters = self._counters
-        self._rates.append((self._now, counters.read))
-        (then, before), (now, after) = self._rates[0], self._rates[-1]
-        self._progress(
+        self._points.append((now, counters.read))
+        (since, before), (_, after) = self._points[0], self._points[-1]
+        self._callback(
             Progress(
                 total=self._size,
                 done=counters.settled + counters.resumed,
@@ -417,24 +362,22 @@ class Engine:
                 written=counters.written,
                 skipped=counters.skipped,
                 resumed=counters.resumed,
-                rate=(after - before) / (now - then) if now > then else 0.0,
+                rate=(after - before) / (now - since) if now > since else 0.0,
             )
         )
 
 
-def _notify(handle: Any, flags: int) -> None:
-    direction = handle.aio_get_direction()
-    if flags & (select.POLLIN | select.POLLHUP | select.POLLERR) and direction & 1:
-        handle.aio_notify_read()
-    elif flags & select.POLLOUT and direction & 2:
-        handle.aio_notify_write()
-    elif flags & (select.POLLHUP | select.POLLERR):
-        handle.aio_notify_read()
+def _check_write(sink: Connection | None, code: int) -> None:
+    if code and sink is not None:
+        raise sink_failed(Failed(f"{sink.label}: {os.strerror(code)}", code))
 
 
-def read_error(source: Connection, part: Extent | None, code: int, size: int) -> SourceError:
-    """A failed read: whether the source became shorter is asked of its size, where it still answers."""
-    where = f"{part.length} bytes at offset {part.offset}" if part else "a leaf"
-    if code in (errno.EINVAL, errno.ENOSPC) and part is not None:
-        return SourceShrank(f"{source.label}: no {where} although the disk was announced with {size} bytes")
+def read_error(source: Connection, part: Extent, code: int, size: int) -> SourceError:
+    """A failed read in our words. A server that says EINVAL or ENOSPC has less than it announced."""
+    where = f"{part.length} bytes at offset {part.offset}"
+    if code in (errno.EINVAL, errno.ENOSPC):
+        return SourceShrank(
+            f"{source.label}: there are no {where}, although the disk was announced with {size} bytes; "
+            "start with a new snapshot"
+        )
     return SourceError(f"{source.label}: reading {where} failed: {os.strerror(code)}; look after the source's storage")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can go wrong while disk bytes move.
 
-One small tree. Every error carries a message that names the cause and the cure, and says through ``retryable``
-whether the same call may succeed later without anybody changing anything. Callers map the classes below to the
-error classes of their own layer; they never look into the message.
+One small tree. Every error carries a message that names the cause and the cure, and says through
+``retryable`` whether the same call may succeed later without anybody changing anything. Callers map the
+classes below to the error classes of their own layer; they never look into the message.
 """
 
 from __future__ import annotations

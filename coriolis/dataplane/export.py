@@ -16,7 +16,7 @@ from coriolis.dataplane.errors import InvalidImage, SinkError, SourceChanged, So
 from coriolis.dataplane.image import Image, open_image
 from coriolis.dataplane.server import Server, ServerFailed, private_folder, run_tool, serve
 from coriolis.dataplane.target import sink_error
-from coriolis.dataplane.types import DiskFormat, FileSink, ImageSource, NbdSink, NbdSource, Sink, Source
+from coriolis.dataplane.types import DiskFormat, FileSink, NbdSink, NbdSource, Sink, Source
 
 _EXPORT = "disk"
 _CLIENTS = 16
@@ -24,7 +24,9 @@ _CLIENTS = 16
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A source while it is open. ``check`` raises when the bytes under it are not what they were when it was opened."""
+    """A source while it is open. ``check`` raises when the bytes under it are not what they were when it
+    was opened.
+    """
 
     source: NbdSource
     check: Callable[[], None]
@@ -32,9 +34,11 @@ class Opened:
 
 @contextlib.contextmanager
 def open_source(source: Source) -> Iterator[NbdSource]:
-    """Yields ``source`` as an NBD export. An image is inspected first and gets a server that lives as long as the block.
+    """Yields ``source`` as an NBD export. An image is inspected first and gets a server that lives as long
+    as the block.
 
-    The server dies with the thread that entered the block. Raises `InvalidImage`, `UnsafeImage` or `SourceError`.
+    The server dies with the thread that entered the block. Raises `InvalidImage`, `UnsafeImage` or
+    `SourceError`.
     """
     with opened(source) as result:
         yield result.source
@@ -58,7 +62,9 @@ def opened(source: Source) -> Iterator[Opened]:
 
 @contextlib.contextmanager
 def open_sink(sink: Sink) -> Iterator[NbdSink]:
-    """Yields an existing ``sink`` as a writable NBD export; at the end of the block its server has flushed and ended."""
+    """Yields an existing ``sink`` as a writable NBD export; at the end of the block its server has flushed
+    and ended.
+    """
     if isinstance(sink, NbdSink):
         yield sink
         return
@@ -118,9 +124,7 @@ def create_file(sink: FileSink, size: int) -> None:
 
 
 @contextlib.contextmanager
-def _daemon(
-    node: dict[str, Any], folder: Path, *, fds: list[int], writable: bool, label: str = ""
-) -> Iterator[Server]:
+def _daemon(node: dict[str, Any], folder: Path, *, fds: list[int], writable: bool, label: str = "") -> Iterator[Server]:
     socket = folder / "nbd"
     command = [
         "qemu-storage-daemon",

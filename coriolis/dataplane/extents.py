@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arithmetic on extents, and the plan of leaves that follows from them. Pure: no I/O.
 
-An extent list is *tidy* when it is ordered, without overlap, without gaps from 0 to the disk's size, and no two
-neighbours have the same kind.
+An extent list is *tidy* when it is ordered, without overlap, without gaps from 0 to the disk's size, and no
+two neighbours have the same kind.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ COALESCE = 64 << 10
 class LeafRun:
     """``count`` leaves from leaf ``index`` that get the same treatment.
 
-    ZERO and UNCHANGED runs have no parts and may be long. DATA runs are one leaf; ``parts`` cover it without gaps.
+    ZERO and UNCHANGED runs have no parts and may be long. DATA runs are one leaf; ``parts`` cover it
+    without gaps.
     """
 
     index: int
@@ -77,8 +78,9 @@ def fill(extents: Iterable[Extent], size: int, kind: Kind) -> Iterator[Extent]:
 
 
 def overlay(allocation: Iterable[Extent], changed: Iterable[Extent]) -> Iterator[Extent]:
-    """Combines two gapless lists over the same range: what is UNCHANGED in ``changed`` stays so, all else is as in
-    ``allocation``."""
+    """Combines two gapless lists over the same range: what is UNCHANGED in ``changed`` stays so, all else
+    is as in ``allocation``.
+    """
     left, right = iter(allocation), iter(changed)
     one, two = next(left, None), next(right, None)
     position = 0 if one is None else one.offset
@@ -116,8 +118,8 @@ def coalesce(parts: Iterable[Extent], gap: int = COALESCE) -> tuple[Extent, ...]
 def plan(extents: Iterable[Extent], size: int) -> Iterator[LeafRun]:
     """Cuts a gapless list over a disk of ``size`` bytes into leaf runs, in order, covering every leaf once.
 
-    A leaf that is all zero or all unchanged is part of a run; any other leaf stands alone as DATA, since its digest
-    needs all of its bytes. UNKNOWN counts as data.
+    A leaf that is all zero or all unchanged is part of a run; any other leaf stands alone as DATA, since
+    its digest needs all of its bytes. UNKNOWN counts as data.
     """
     parts: list[Extent] = []  # of the leaf that is being filled
     for extent in merge(_known(extents)):

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps a journal for one writer: a lock against live processes of this host, an epoch against all older ones.
+"""Keeps a journal for one writer: a lock against live processes of this host, an epoch against all older
+ones.
 
-Beside ``NAME`` stand ``NAME.lock`` (locked for as long as a writer works; the kernel drops it when the process dies)
-and ``NAME.epoch`` (the highest epoch seen). A newer writer raises the epoch first and then waits for the lock, so
-that an older one, which looks at the epoch at each checkpoint, stops and lets go.
+Beside ``NAME`` stand ``NAME.lock`` (locked for as long as a writer works; the kernel drops it when the
+process dies) and ``NAME.epoch`` (the highest epoch seen). A newer writer raises the epoch first and then
+waits for the lock, so that an older one, which looks at the epoch at each checkpoint, stops and lets go.
 """
 
 from __future__ import annotations

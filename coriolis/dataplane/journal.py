@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The durable journal of one disk: what of it is safely on the target, with a digest per leaf.
 
-The file is a header of 64 bytes and records of 64 bytes, only ever appended (and rewritten whole, atomically, between
-rounds). Records are written after the target was flushed and count once they are synced, so a leaf in the journal is
-on the target's stable storage. Before leaves are written, a FRONTIER record says how far this round may have got:
-what lies before it and is not recorded may hold anything after a kill.
+The file is a header of 64 bytes and records of 64 bytes, only ever appended (and rewritten whole,
+atomically, between rounds). Records are written after the target was flushed and count once they are
+synced, so a leaf in the journal is on the target's stable storage. Before leaves are written, a FRONTIER
+record says how far this round may have got: what lies before it and is not recorded may hold anything after
+a kill.
 
-A journal that ends in rubbish was cut off while it grew: the rubbish is dropped. Rubbish with valid records after it
-is damage: `load` says so and the caller copies everything again. A ROUND record starts a round over one source
-identity, FINISH ends it with the digest of the disk. Layout, little endian::
+A journal that ends in rubbish was cut off while it grew: the rubbish is dropped. Rubbish with valid records
+after it is damage: `load` says so and the caller copies everything again. A ROUND record starts a round
+over one source identity, FINISH ends it with the digest of the disk. Layout, little endian::
 
     header   magic[16] version:u32 leaf_size:u32 size:u64 reserved[28] crc32:u32
     record   kind:u8 reserved[3] count:u32 index:u64 epoch:u64 digest[32] reserved[4] crc32:u32
@@ -43,8 +44,9 @@ _MAX_COUNT = (1 << 32) - 1
 
 
 class Record(enum.IntEnum):
-    """``index``, ``count`` and ``digest`` mean: leaf, -, leaf digest | leaf, leaves, - | round, mode, identity | leaf, -, - |
-    round, -, disk digest."""
+    """``index``, ``count`` and ``digest`` mean: leaf, -, leaf digest | leaf, leaves, - | round, mode,
+    identity | leaf, -, - | round, -, disk digest.
+    """
 
     LEAF = 1
     ZERO = 2
@@ -95,7 +97,9 @@ def pack_zero(index: int, count: int, epoch: int) -> Iterator[bytes]:
 
 
 def load(path: Path) -> Loaded:
-    """Reads a journal without locking it. Raises `JournalError` when it is damaged, FileNotFoundError when absent."""
+    """Reads a journal without locking it. Raises `JournalError` when it is damaged, FileNotFoundError when
+    absent.
+    """
     raw = path.read_bytes()
     if len(raw) < RECORD_SIZE:
         raise JournalError(f"{path} is cut off in its header; the copy has to start over")
@@ -104,7 +108,9 @@ def load(path: Path) -> Loaded:
         raise JournalError(f"{path} is not a journal, or damaged; the copy has to start over")
     _, version, leaf_size, size = _HEADER.unpack(header)
     if version != _VERSION or leaf_size != LEAF_SIZE:
-        raise JournalError(f"{path} has version {version} and leaves of {leaf_size} bytes; this release reads {_VERSION}")
+        raise JournalError(
+            f"{path} has version {version} and leaves of {leaf_size} bytes; this release reads {_VERSION}"
+        )
     loaded = Loaded(size=size, leaves=LeafTable(size))
     view = memoryview(raw)
     for position in range(RECORD_SIZE, len(raw) - RECORD_SIZE + 1, RECORD_SIZE):
@@ -140,8 +146,9 @@ class Journal:
     def open(cls, path: Path, *, size: int, epoch: int, lock_seconds: float = 10.0) -> Journal:
         """Locks and reads the journal of a disk of ``size`` bytes, or makes it.
 
-        A damaged one is kept as ``NAME.damaged`` for people to look at, and replaced by an empty one with ``damaged`` set:
-        then nothing may be assumed about the target. A journal of another size raises `JournalError`.
+        A damaged one is kept as ``NAME.damaged`` for people to look at, and replaced by an empty one with
+        ``damaged`` set: then nothing may be assumed about the target. A journal of another size raises
+        `JournalError`.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         fence = Fence(path, epoch, lock_seconds=lock_seconds)

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """NBD client connections through libnbd: open, extents, and errors in our words.
 
-Nothing here blocks for ever: libnbd's synchronous calls would wait without end on a hung server, so each call is
-issued asynchronously and polled against a deadline.
+Nothing here blocks for ever: libnbd's synchronous calls would wait without end on a hung server, so each
+call is issued asynchronously and polled against a deadline.
 """
 
 from __future__ import annotations
 
 import errno
+import importlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,10 +18,11 @@ from coriolis.dataplane import errors
 from coriolis.dataplane.extents import merge, overlay
 from coriolis.dataplane.types import Extent, Kind
 
+libnbd: Any = None
 try:
-    import nbd as libnbd
+    libnbd = importlib.import_module("nbd")
 except ImportError:  # said when it is used, so that the package imports where no disk is moved
-    libnbd = None
+    pass
 
 ALLOCATION = "base:allocation"
 _DIRTY = "qemu:dirty-bitmap:"
@@ -31,7 +33,9 @@ Handle = Any
 
 
 class Failed(Exception):
-    """A libnbd call failed; ``code`` is an errno, 0 when there is none. Becomes a source or sink error above."""
+    """A libnbd call failed; ``code`` is an errno, 0 when there is none. Becomes a source or sink error
+    above.
+    """
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -118,8 +122,8 @@ class Connection:
 def extents(connection: Connection, size: int, bitmap: str | None = None) -> Iterator[Extent]:
     """The disk from 0 to ``size`` as a tidy list, asked for piece by piece as it is used.
 
-    Without ``base:allocation`` everything is data. With ``bitmap``, which the connection must have negotiated, what is
-    not dirty is UNCHANGED.
+    Without ``base:allocation`` everything is data. With ``bitmap``, which the connection must have
+    negotiated, what is not dirty is UNCHANGED.
     """
     return merge(_pieces(connection, size, bitmap))
 
@@ -170,5 +174,3 @@ def _allocation_kind(flags: int) -> Kind:
 
 def _dirty_kind(flags: int) -> Kind:
     return Kind.DATA if flags & 1 else Kind.UNCHANGED
-
-

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs an NBD server program on a private unix socket for as long as a `with` block lasts.
 
-The program gets files as inherited descriptors (``/proc/self/fd/N``): what was inspected is what it opens, and no path
-shows in its arguments. It is killed when the thread that started it ends, so start it from one that stays.
+The program gets files as inherited descriptors (``/proc/self/fd/N``): what was inspected is what it opens,
+and no path shows in its arguments. It is killed when the thread that started it ends, so start it from one
+that stays.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def private_folder() -> Iterator[Path]:
 def serve(command: Sequence[str], folder: Path, *, fds: Sequence[int] = (), name: str = "") -> Iterator[Server]:
     """Runs ``command``, which must listen on ``folder/nbd`` and then write ``folder/pid``.
 
-    Raises `ServerFailed` when it ends or is silent instead, `ToolMissing` when it is not installed. At the end it is asked to
-    stop, which lets a writer flush, and killed if it does not.
+    Raises `ServerFailed` when it ends or is silent instead, `ToolMissing` when it is not installed. At the
+    end it is asked to stop, which lets a writer flush, and killed if it does not.
     """
     socket, ready, log = folder / "nbd", folder / "pid", folder / "log"
     ready.unlink(missing_ok=True)
@@ -63,7 +64,9 @@ def serve(command: Sequence[str], folder: Path, *, fds: Sequence[int] = (), name
     argv = ["setpriv", "--pdeathsig", "KILL", *command]
     for tool in (argv[0], command[0]):
         if shutil.which(tool) is None:
-            raise ToolMissing(f"the program {tool} is not installed; on Debian: apt install {_PACKAGES.get(tool, tool)}")
+            raise ToolMissing(
+                f"the program {tool} is not installed; on Debian: apt install {_PACKAGES.get(tool, tool)}"
+            )
     with open(log, "wb") as output:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=tuple(fds), cwd="/"
@@ -106,7 +109,9 @@ def _last_line(log: Path) -> str:
 def run_tool(command: Sequence[str]) -> tuple[int, str]:
     """Runs a short program; its exit code and the last line of its complaints."""
     if shutil.which(command[0]) is None:
-        raise ToolMissing(f"the program {command[0]} is not installed; on Debian: apt install {_PACKAGES.get(command[0], command[0])}")
+        raise ToolMissing(
+            f"the program {command[0]} is not installed; on Debian: apt install {_PACKAGES.get(command[0], command[0])}"
+        )
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=_environment())
     lines = done.stderr.decode(errors="replace").strip().splitlines()
     return done.returncode, lines[-1] if lines else ""

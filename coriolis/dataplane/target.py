@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where leaves are written: a local file or block device, or an NBD export.
 
-Rule: a raw file or block device of this host is written with pwrite in the digesting threads, since an NBD server
-in between would copy each byte twice more through a socket; everything else is an NBD export.
+Rule: a raw file or block device of this host is written with pwrite in the digesting threads, since an NBD
+server in between would copy each byte twice more through a socket; everything else is an NBD export.
 """
 
 from __future__ import annotations

@@ -49,11 +49,12 @@ class DiskFormat(enum.Enum):
 class NbdSource:
     """An NBD export that somebody else runs.
 
-    ``uri``: an NBD URI, e.g. ``nbd+unix:///sda?socket=/run/x/sock``. ``bitmap``: the name of a dirty bitmap (without
-    the ``qemu:dirty-bitmap:`` prefix) that marks what changed since the snapshot ``base_identity``. ``size``: what
-    the caller believes the disk's size to be; a shorter export is refused. ``identity``: a token that changes
-    whenever the bytes may have changed (a snapshot or checkpoint id). Without it a later call never trusts earlier
-    bytes: it reads everything again and writes what differs.
+    ``uri``: an NBD URI, e.g. ``nbd+unix:///sda?socket=/run/x/sock``. ``bitmap``: the name of a dirty bitmap
+    (without the ``qemu:dirty-bitmap:`` prefix) that marks what changed since the snapshot
+    ``base_identity``. ``size``: what the caller believes the disk's size to be; a shorter export is
+    refused. ``identity``: a token that changes whenever the bytes may have changed (a snapshot or
+    checkpoint id). Without it a later call never trusts earlier bytes: it reads everything again and writes
+    what differs.
     """
 
     uri: str
@@ -67,10 +68,11 @@ class NbdSource:
 class ImageSource:
     """A disk image file; it is inspected before QEMU sees it and is never written.
 
-    ``format``: None to detect it by content. ``folder``: the folder that the image and everything it refers to must
-    be in (default: the folder of ``path``). ``identity``: default is made from inode, size and change times.
-    ``offset``, ``length``: the window of ``path`` that holds the image, as a member of an OVA (a tar) does; ``length``
-    None means to the end of the file. An image in a window refers to no other file.
+    ``format``: None to detect it by content. ``folder``: the folder that the image and everything it refers
+    to must be in (default: the folder of ``path``). ``identity``: default is made from inode, size and
+    change times. ``offset``, ``length``: the window of ``path`` that holds the image, as a member of an OVA
+    (a tar) does; ``length`` None means to the end of the file. An image in a window refers to no other
+    file.
     """
 
     path: Path
@@ -93,9 +95,9 @@ class NbdSink:
 class FileSink:
     """A local file or block device.
 
-    ``format``: RAW or QCOW2. ``size``: virtual size; None: as the source; larger than the source is allowed. ``create``:
-    make the file when the journal is new (an old one of that name is replaced); otherwise it must exist. ``zeroed``: an existing
-    target that reads as zeros; a created file always does.
+    ``format``: RAW or QCOW2. ``size``: virtual size; None: as the source; larger than the source is
+    allowed. ``create``: make the file when the journal is new (an old one of that name is replaced);
+    otherwise it must exist. ``zeroed``: an existing target that reads as zeros; a created file always does.
     """
 
     path: Path
@@ -113,11 +115,11 @@ Sink = NbdSink | FileSink
 class CopyOptions:
     """How to copy. The defaults are what measured best on two cores over a local socket.
 
-    ``requests``: leaves in flight. ``connections``: to the source (and to an NBD sink) when it allows several.
-    ``threads``: that digest, and write to files. ``flush_bytes``/``flush_seconds``: the sink is flushed and the
-    journal synced after so many bytes, or seconds. ``redo_limit``: never have more bytes than this beyond the
-    last durable record: what a kill can cost. ``stall_seconds``: no byte moved for so long raises `Stalled`.
-    ``lock_seconds``: how long to wait for another writer of the journal to go away.
+    ``requests``: leaves in flight. ``connections``: to the source (and to an NBD sink) when it allows
+    several. ``threads``: that digest, and write to files. ``flush_bytes``/``flush_seconds``: the sink is
+    flushed and the journal synced after so many bytes, or seconds. ``redo_limit``: never have more bytes
+    than this beyond the last durable record: what a kill can cost. ``stall_seconds``: no byte moved for so
+    long raises `Stalled`. ``lock_seconds``: how long to wait for another writer of the journal to go away.
     """
 
     requests: int = 16
@@ -135,9 +137,10 @@ class CopyOptions:
 class Progress:
     """A moment of a copy or a verification.
 
-    ``total``: size of the disk. ``done``: bytes of it that are settled, by whatever means; grows to ``total``.
-    ``read``, ``written``: bytes moved by this call. ``skipped``: zero or unchanged bytes that were not read.
-    ``resumed``: bytes settled by earlier calls. ``rate``: bytes of ``read`` per second over the last seconds.
+    ``total``: size of the disk. ``done``: bytes of it that are settled, by whatever means; grows to
+    ``total``. ``read``, ``written``: bytes moved by this call. ``skipped``: zero or unchanged bytes that
+    were not read. ``resumed``: bytes settled by earlier calls. ``rate``: bytes of ``read`` per second over
+    the last seconds.
     """
 
     total: int
@@ -153,8 +156,8 @@ class Progress:
 class CopyResult:
     """What one finished `copy_disk` did. ``digest``: hex root of the whole disk (see `digest`).
 
-    ``mode``: "full" (everything wanted), "dirty" (by bitmap), "compare" (everything read, only what differs from
-    the last round written) or "done" (the journal says that this identity was copied before).
+    ``mode``: "full" (everything wanted), "dirty" (by bitmap), "compare" (everything read, only what differs
+    from the last round written) or "done" (the journal says that this identity was copied before).
     """
 
     size: int
@@ -170,7 +173,9 @@ class CopyResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifyResult:
-    """What one `verify_disk` that found no difference did. ``digest``: root recomputed from what was read; None for a sample."""
+    """What one `verify_disk` that found no difference did. ``digest``: root recomputed from what was read;
+    None for a sample.
+    """
 
     mode: Literal["full", "sample"]
     size: int

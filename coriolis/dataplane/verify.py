@@ -47,9 +47,9 @@ def verify_disk(
 ) -> VerifyResult:
     """Reads ``target`` and compares it with the leaf digests of a finished ``journal``.
 
-    ``sample`` reads ``fraction`` of the leaves, picked by ``seed``. What the target's server reports as zeros is not read but
-    compared as zeros. Raises `Mismatch` naming the extents that differ. The target may be larger than the journal's disk;
-    what lies beyond is not looked at.
+    ``sample`` reads ``fraction`` of the leaves, picked by ``seed``. What the target's server reports as
+    zeros is not read but compared as zeros. Raises `Mismatch` naming the extents that differ. The target
+    may be larger than the journal's disk; what lies beyond is not looked at.
     """
     start = time.monotonic()
     try:
@@ -227,5 +227,3 @@ def _mismatch(wrong: list[int], size: int) -> Mismatch:
         "Copy it again and look at its storage",
         extents=tuple(spans),
     )
-
-

@@ -37,7 +37,9 @@ _FOREIGN: tuple[tuple[bytes, str], ...] = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageInfo:
-    """A disk image that is safe to open. ``size``: virtual bytes; ``files``: all that it needs, itself first."""
+    """A disk image that is safe to open. ``size``: virtual bytes; ``files``: all that it needs, itself
+    first.
+    """
 
     path: Path
     format: DiskFormat
@@ -48,7 +50,9 @@ class ImageInfo:
 
 @dataclasses.dataclass(kw_only=True)
 class Image:
-    """An inspected image with its files open. ``descriptor``: a harmless VMDK descriptor to use in place of its own."""
+    """An inspected image with its files open. ``descriptor``: a harmless VMDK descriptor to use in place of
+    its own.
+    """
 
     info: ImageInfo
     files: list[ImageFile]
@@ -63,7 +67,9 @@ class Image:
         return tuple(file.state() for file in self.all_files())
 
     def node(self, folder: Path) -> dict[str, Any]:
-        """The ``blockdev`` tree that opens this image read-only; puts a VMDK descriptor into ``folder`` if one is needed."""
+        """The ``blockdev`` tree that opens this image read-only; puts a VMDK descriptor into ``folder`` if
+        one is needed.
+        """
         node: dict[str, Any] = {"driver": self.info.format.value, "read-only": True, "file": self._file(folder)}
         if self.info.format in (DiskFormat.QCOW2, DiskFormat.VMDK):
             node["backing"] = self.backing.node(folder) if self.backing else None
@@ -87,9 +93,9 @@ def extent_name(number: int) -> str:
 def inspect_image(path: Path, *, format: DiskFormat | None = None, folder: Path | None = None) -> ImageInfo:
     """Finds out what ``path`` is, without QEMU.
 
-    ``folder`` (default: the image's own) must hold the image and everything it names. ``format``: what it has to be; RAW
-    takes any file as it is. Raises `UnsafeImage` for names that lead elsewhere and for sizes that lie, `InvalidImage` for
-    damaged, truncated, encrypted or unknown images.
+    ``folder`` (default: the image's own) must hold the image and everything it names. ``format``: what it
+    has to be; RAW takes any file as it is. Raises `UnsafeImage` for names that lead elsewhere and for sizes
+    that lie, `InvalidImage` for damaged, truncated, encrypted or unknown images.
     """
     with open_image(path, format=format, folder=folder) as image:
         return image.info

@@ -22,7 +22,9 @@ class ImageFile:
     """One open file of an image. Descriptors are opened once and given to QEMU."""
 
     def __init__(self, path: Path, folder: Path) -> None:
-        """Raises `UnsafeImage` when ``path`` is not, symlinks followed, inside ``folder``; `InvalidImage` when unreadable."""
+        """Raises `UnsafeImage` when ``path`` is not, symlinks followed, inside ``folder``; `InvalidImage`
+        when unreadable.
+        """
         self.path = path
         try:
             self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -81,8 +83,9 @@ class ImageFile:
 
 
 def companion(image: Path, name: str, role: str) -> Path:
-    """The path of a file that ``image`` names, e.g. an extent. Raises `UnsafeImage` for anything but a name below
-    the image's own folder."""
+    """The path of a file that ``image`` names, e.g. an extent. Raises `UnsafeImage` for anything but a name
+    below the image's own folder.
+    """
     if not name or "\0" in name or "\n" in name:
         raise UnsafeImage(f"{image.name} names a {role} without a usable name; it was not opened")
     parts = name.replace("\\", "/").split("/")

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""VHD (Microsoft "Virtual Hard Disk Image Format Specification" 1.0, big endian) and VHDX ([MS-VHDX], little endian)."""
+"""VHD (Microsoft "Virtual Hard Disk Image Format Specification" 1.0, big endian) and VHDX ([MS-VHDX],
+little endian).
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """VMDK: descriptors with their extents, and sparse extents (VMware "Virtual Disk Format 5.0").
 
-Sparse header, little endian, sectors of 512 bytes: magic "KDMV", version, flags, capacity, grain size, descriptor offset and
-size, grain table entries, redundant and primary grain directory offsets, overhead. A stream-optimized file keeps its
-grain directory near its end and says so with an offset of all ones; the header is repeated in the last but one sector.
+Sparse header, little endian, sectors of 512 bytes: magic "KDMV", version, flags, capacity, grain size,
+descriptor offset and size, grain table entries, redundant and primary grain directory offsets, overhead. A
+stream-optimized file keeps its grain directory near its end and says so with an offset of all ones; the
+header is repeated in the last but one sector.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ _SETTING = re.compile(r'^\s*([A-Za-z0-9_.]+)\s*=\s*"?([^"]*)"?\s*$')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Extent:
-    """One line of a descriptor. ``offset``: in the file, in sectors, of a flat extent. ``name`` is empty for ZERO."""
+    """One line of a descriptor. ``offset``: in the file, in sectors, of a flat extent. ``name`` is empty
+    for ZERO.
+    """
 
     sectors: int
     type: str
@@ -90,8 +93,8 @@ def check_extent(image: str, extent: Extent, file: ImageFile) -> None:
     if extent.type in _FLAT:
         if extent.offset * SECTOR + length > file.size:
             raise UnsafeImage(
-                f"{image} promises {length} bytes in {extent.name} from sector {extent.offset}, the file has {file.size}; "
-                "the descriptor lies or the file is truncated"
+                f"{image} promises {length} bytes in {extent.name} from sector {extent.offset}, the file has "
+                f"{file.size}; the descriptor lies or the file is truncated"
             )
     elif extent.type in _SPARSE:
         capacity = sparse_size(file, embedded=False)
@@ -131,13 +134,18 @@ def sparse_size(file: ImageFile, *, embedded: bool) -> int:
 def _check_embedded(file: ImageFile, at: int, length: int, capacity: int) -> None:
     name = file.path.name
     if not at or not 0 < length * SECTOR <= _MAX_DESCRIPTOR:
-        raise InvalidImage(f"{name}: a sparse VMDK without a descriptor is a piece of a disk; name its descriptor instead")
-    descriptor = parse_descriptor(name, file.read(at * SECTOR, length * SECTOR, "descriptor").decode("utf-8", "replace"))
+        raise InvalidImage(
+            f"{name}: a sparse VMDK without a descriptor is a piece of a disk; name its descriptor instead"
+        )
+    descriptor = parse_descriptor(
+        name, file.read(at * SECTOR, length * SECTOR, "descriptor").decode("utf-8", "replace")
+    )
     if len(descriptor.extents) != 1 or any(c in descriptor.extents[0].name for c in "/\\"):
         raise UnsafeImage(f"{name}: its own descriptor names other files as extents; it was not opened")
     if descriptor.extents[0].sectors != capacity:
         raise UnsafeImage(
-            f"{name}: the descriptor says {descriptor.extents[0].sectors} sectors, the header {capacity}; one of them lies"
+            f"{name}: the descriptor says {descriptor.extents[0].sectors} sectors, the header {capacity}; "
+            "one of them lies"
         )
 
 
@@ -160,7 +168,9 @@ def rewritten(descriptor: Descriptor, names: list[str]) -> str:
         "version=1",
         "CID=fffffffe",
         f"parentCID={_NO_PARENT}",
-        'createType="twoGbMaxExtentSparse"' if descriptor.extents[0].type == "SPARSE" else 'createType="twoGbMaxExtentFlat"',
+        'createType="twoGbMaxExtentSparse"'
+        if descriptor.extents[0].type == "SPARSE"
+        else 'createType="twoGbMaxExtentFlat"',
         "",
     ]
     for extent, name in zip(descriptor.extents, names, strict=True):
