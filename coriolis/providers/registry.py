@@ -59,7 +59,7 @@ def load(name: str) -> Provider:
     manager: NamedExtensionManager[Any] = NamedExtensionManager(
         GROUP, names=[name], on_load_failure_callback=failed, warn_on_missing_entrypoint=False
     )
-    plugin = None if failures else manager[name].plugin
+    plugin: object = None if failures else manager[name].plugin
     if isinstance(plugin, Provider) and plugin.name == name:
         return plugin
     problem = failures[0] if failures else _problem(plugin)
