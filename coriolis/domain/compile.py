@@ -114,9 +114,7 @@ def prepare(recipe: Recipe, source: Platform, destination: Platform, options: Op
     for step in steps:
         _check_capabilities(step, source, destination)
     binder = _Binder(recipe, steps, rounds)
-    work = [
-        _work_line(binder, step, number, source, destination) for step, number in _occurrences(steps, rounds)
-    ]
+    work = [_work_line(binder, step, number, source, destination) for step, number in _occurrences(steps, rounds)]
     below = _descendants(work)
     made_by = {_name(step, number): step for step, number in _occurrences(steps, rounds)}
     cleanups = [

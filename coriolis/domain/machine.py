@@ -89,10 +89,7 @@ def to_dot(table: Table) -> str:
         f'  _start -> "{table.initial.value}";',
     ]
     lines += [f'  "{state.value}" [peripheries={2 if state in table.final else 1}];' for state in table.states]
-    lines += [
-        f'  "{source}" -> "{target}" [label="{_label(facts)}"];'
-        for (source, target), facts in arrows.items()
-    ]
+    lines += [f'  "{source}" -> "{target}" [label="{_label(facts)}"];' for (source, target), facts in arrows.items()]
     return "\n".join([*lines, "}", ""])
 
 

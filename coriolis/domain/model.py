@@ -74,6 +74,7 @@ class RetryPolicy:
     factor: float = 2.0
     max_delay: float = 300.0
     lost_sessions: int = 3  # a task that takes its worker down this often fails
+    permanent_attempts: int = 1  # how often a failure that is not retryable may happen before the task gives up
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,8 @@ PREVIOUS = "@prev"
 
 WORK_RETRY = RetryPolicy()
 COPY_RETRY = RetryPolicy(attempts=20, first_delay=5.0, lost_sessions=10)
-REMOVAL_RETRY = RetryPolicy(attempts=20, first_delay=2.0, factor=2.0, max_delay=300.0, lost_sessions=20)
+# What removes is tried hard, also after refusals: a volume in use now may be free in a while.
+REMOVAL_RETRY = RetryPolicy(attempts=20, first_delay=2.0, lost_sessions=20, permanent_attempts=6)
 
 
 class Rounds(enum.StrEnum):

@@ -94,9 +94,7 @@ MIGRATE = Recipe(
             after=("check_source", "volumes", "shutdown", "copy@prev"),
             rounds=Rounds.EACH,
             makes=True,
-            cleanup=Removal(
-                kind="delete_snapshot", type="DELETE_INSTANCE_SNAPSHOT", capabilities=SNAPSHOTS
-            ),
+            cleanup=Removal(kind="delete_snapshot", type="DELETE_INSTANCE_SNAPSHOT", capabilities=SNAPSHOTS),
         ),
         Step(
             name="copy",
