@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures against peers in one run: a table on the screen and ``bench/report.json``; ``--document`` rewrites the page."""
+"""Measures against peers in one run: a table, ``bench/report.json``, and with ``--document`` the page in ``doc/``."""
 
 from __future__ import annotations
 
@@ -106,7 +106,8 @@ def main() -> int:
     show(rows, console)
     if arguments.document:
         PAGE.write_text(document(rows, about))
-    return 0 if all(row["holds"] is not False for row in rows) else 1
+    missed = [row["name"] for row in rows if row["holds"] is False]
+    return 1 if missed and not arguments.quick else 0  # sizes of a quick run are too small to judge
 
 
 if __name__ == "__main__":

@@ -18,6 +18,12 @@ from coriolis.conf import opts
 PROJECT = "coriolis"
 
 
+def register(conf: cfg.ConfigOpts) -> None:
+    """Makes all options known to ``conf``."""
+    log.register_options(conf)
+    opts.register_all(conf)
+
+
 def load(
     arguments: Sequence[str],
     *,
@@ -32,8 +38,7 @@ def load(
     :raises oslo_config.cfg.Error: an unreadable file, an unknown or out-of-range value
     """
     conf = cfg.ConfigOpts()
-    log.register_options(conf)
-    opts.register_all(conf)
+    register(conf)
     conf.register_cli_opts(cli)
     conf(
         list(arguments),

@@ -13,7 +13,7 @@ from cheroot.ssl.builtin import BuiltinSSLAdapter
 class WsgiService:
     """``port`` is the real one once ``start`` has returned, also where 0 was asked for.
 
-    :raises OSError: from ``start``, when the address is taken
+    :raises OSError: from ``bind`` or ``start``, when the address is taken
     """
 
     def __init__(
@@ -29,16 +29,25 @@ class WsgiService:
         self._server = wsgi.Server((address, port), application, numthreads=threads, server_name=address)
         if certificate_file:
             self._server.ssl_adapter = BuiltinSSLAdapter(certificate_file, key_file)
+        self.application = application
+        self._bound = False
         self._thread = threading.Thread(target=self._server.serve, name="wsgi", daemon=True)
 
     @property
     def port(self) -> int:
         return int(self._server.bind_addr[1])
 
+    def bind(self) -> None:
+        """Takes the address, so that nobody else can. ``start`` does it where it was not done."""
+        if not self._bound:
+            self._server.prepare()
+            self._bound = True
+
     def start(self) -> None:
-        self._server.prepare()
+        self.bind()
         self._thread.start()
 
     def stop(self) -> None:
         self._server.stop()
-        self._thread.join(timeout=10)
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From configuration to services: the only place that knows both."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from keystoneauth1 import loading as ks_loading
+from oslo_config import cfg
+from oslo_log import log
+
+from coriolis import conf as configuration
+from coriolis.api.app import make_app
+from coriolis.api.settings import ApiSettings
+from coriolis.conductor.service import ConductorService, ConductorSettings
+from coriolis.rpc.bus import Bus
+from coriolis.runtime import identity, launcher, local_token, secrets
+from coriolis.runtime.metrics import Exporter
+from coriolis.runtime.wsgi import WsgiService
+from coriolis.scheduler.service import SchedulerService, SchedulerSettings
+from coriolis.store.engine import Database
+from coriolis.worker.service import WorkerService
+from coriolis.worker.settings import VaultSettings, WorkerSettings
+
+DISTRIBUTION = "coriolis"
+
+
+def release() -> str:
+    return metadata.version(DISTRIBUTION)
+
+
+def settings_of(cls: Any, conf: cfg.ConfigOpts, group: str, **more: Any) -> Any:
+    """A settings record from the options of a group that have its fields' names."""
+    options = conf[group]
+    shared = {name: options[name] for name in cls.__dataclass_fields__ if name in options and name not in more}
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in shared.items()}, **more)
+
+
+def database(conf: cfg.ConfigOpts) -> Database:
+    """:raises SystemExit: no database is configured"""
+    if not conf.database.connection:
+        sys.exit("No database is configured: set [database]/connection, for example mysql+pymysql://...")
+    return Database(conf.database.connection)
+
+
+def broker(conf: cfg.ConfigOpts) -> Bus:
+    """The bus over oslo.messaging."""
+    from coriolis.rpc.oslo_bus import OsloBus  # heavy, and not needed by a standalone
+
+    return OsloBus(conf)
+
+
+def vault_settings(conf: cfg.ConfigOpts) -> VaultSettings:
+    return VaultSettings(key_file=conf.secrets.key_file, barbican=_barbican(conf) if conf.secrets.barbican else None)
+
+
+def _barbican(conf: cfg.ConfigOpts) -> dict[str, Any]:
+    group = conf.barbican
+    plugin = ks_loading.get_plugin_loader(group.auth_type)
+    names = (option.dest for option in plugin.get_options())
+    return {
+        "auth_type": group.auth_type,
+        "auth": {name: group[name] for name in names if name in group and group[name] is not None},
+        "endpoint": group.endpoint_override,
+        "region": group.region_name,
+        "cafile": group.cafile,
+    }
+
+
+def vault(conf: cfg.ConfigOpts) -> secrets.Vault:
+    """The API seals; it never opens a Barbican secret. :raises SystemExit: the key file is missing or open to others"""
+    try:
+        return secrets.Vault(secrets.load_keys(Path(conf.secrets.key_file)))
+    except (OSError, local_token.UnsafeFile) as error:
+        sys.exit(f"The key file cannot be used: {error}. Make one with 'coriolis-manage secrets create-key'.")
+
+
+def identity_filter(conf: cfg.ConfigOpts) -> identity.IdentityFilter:
+    if conf.api.auth_strategy == "keystone":
+        return identity.keystone(conf)
+    if not conf.api.local_token_file:
+        sys.exit("auth_strategy local_token needs [api]/local_token_file")
+    return identity.local(local_token.load_or_create(Path(conf.api.local_token_file)))
+
+
+def api(conf: cfg.ConfigOpts, db: Database, bus: Bus) -> WsgiService:
+    settings = settings_of(ApiSettings, conf, "api", conf=conf, max_body_bytes=conf.api.max_request_body_bytes)
+    return WsgiService(
+        make_app(settings, db, bus, vault(conf), identity_filter(conf)),
+        address=conf.api.listen_address,
+        port=conf.api.listen_port,
+        threads=conf.api.threads,
+        certificate_file=conf.api.tls_certificate_file,
+        key_file=conf.api.tls_key_file,
+    )
+
+
+def conductor(conf: cfg.ConfigOpts, db: Database, bus: Bus) -> ConductorService:
+    return ConductorService(settings_of(ConductorSettings, conf, "engine"), db, bus)
+
+
+def scheduler(conf: cfg.ConfigOpts, db: Database, bus: Bus) -> SchedulerService:
+    return SchedulerService(settings_of(SchedulerSettings, conf, "engine"), db, bus)
+
+
+def worker(conf: cfg.ConfigOpts, bus: Bus) -> WorkerService:
+    settings = settings_of(
+        WorkerSettings,
+        conf,
+        "worker",
+        host=conf.host,
+        state_path=Path(conf.state_path),
+        regions=tuple(conf.regions),
+        release=release(),
+    )
+    return WorkerService(settings, bus, vault_settings(conf))
+
+
+def exporter(conf: cfg.ConfigOpts) -> Exporter:
+    return Exporter(address=conf.metrics.listen_address, port=conf.metrics.listen_port)
+
+
+def serve(program: str, description: str, make: Callable[[cfg.ConfigOpts], Sequence[launcher.Service]]) -> int:
+    """The main function of a service: reads the configuration, starts logging, runs until a signal."""
+    try:
+        conf = configuration.load(sys.argv[1:], program=program, description=description)
+    except cfg.Error as error:
+        sys.exit(f"{program}: {error}")
+    log.setup(conf, program)
+    launcher.run([exporter(conf), *make(conf)])
+    return 0
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Atomically, readable by the owner only."""
+    temporary = path.with_suffix(".new")
+    temporary.touch(mode=0o600)
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    temporary.replace(path)

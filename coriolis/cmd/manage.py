@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``coriolis-manage``: what an administrator does next to the services."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg
+
+from coriolis import conf as configuration
+from coriolis.cmd import assembly
+from coriolis.commands import migrations
+from coriolis.commands.explain import explain
+from coriolis.domain.errors import CoriolisError
+from coriolis.runtime import local_token, secrets
+from coriolis.store import schema
+
+PROGRAM = "coriolis-manage"
+Action = Callable[[cfg.ConfigOpts], str]
+
+
+def db_sync(conf: cfg.ConfigOpts) -> str:
+    """Bring the database to this release; safe to run again, and while services run."""
+    return f"The database is at revision {schema.upgrade(assembly.database(conf))}."
+
+
+def db_check(conf: cfg.ConfigOpts) -> str:
+    """Say whether the database is at this release."""
+    schema.check(assembly.database(conf))
+    return "The database is up to date."
+
+
+def explain_execution(conf: cfg.ConfigOpts) -> str:
+    """Show an execution's graph, states, owners and last events, by the id of a migration or an execution."""
+    return explain(assembly.database(conf), conf.action.id)
+
+
+def purge(conf: cfg.ConfigOpts) -> str:
+    """Delete the records of migrations that ended long ago."""
+    count = migrations.purge(assembly.database(conf), older_than_days=conf.action.days)
+    return f"Deleted {count} migrations that ended more than {conf.action.days} days ago."
+
+
+def secrets_create_key(conf: cfg.ConfigOpts) -> str:
+    """Make the key file; copy it to all API and worker hosts."""
+    path = Path(conf.secrets.key_file)
+    try:
+        secrets.create_keys(path)
+    except FileExistsError:
+        sys.exit(f"{path} exists and is kept. To change the key, run 'coriolis-manage secrets rotate-key'.")
+    return f"Made {path}. Copy it to all API and worker hosts, mode 0600."
+
+
+def secrets_rotate_key(conf: cfg.ConfigOpts) -> str:
+    """Put a new key in front of the key file; what is stored stays readable by the older ones."""
+    secrets.rotate_keys(Path(conf.secrets.key_file))
+    return f"Put a new key in front of {conf.secrets.key_file}. Copy it to all hosts, workers first."
+
+
+# (words, function, arguments)
+ACTIONS: tuple[tuple[str, Action, tuple[tuple[str, dict[str, Any]], ...]], ...] = (
+    ("db sync", db_sync, ()),
+    ("db check", db_check, ()),
+    ("explain", explain_execution, (("id", {"help": "id of a migration or an execution"}),)),
+    ("purge", purge, (("--days", {"type": int, "default": 90, "help": "age in days (default 90)"}),)),
+    ("secrets create-key", secrets_create_key, ()),
+    ("secrets rotate-key", secrets_rotate_key, ()),
+)
+
+
+def _parsers(top: Any) -> None:
+    groups: dict[str, Any] = {}
+    for words, function, arguments in ACTIONS:
+        *group, verb = words.split()
+        owner = top
+        if group:
+            if group[0] not in groups:
+                parser = top.add_parser(group[0])
+                groups[group[0]] = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+            owner = groups[group[0]]
+        parser: argparse.ArgumentParser = owner.add_parser(verb, help=function.__doc__, description=function.__doc__)
+        parser.set_defaults(run=function)
+        for name, options in arguments:
+            parser.add_argument(name, **options)
+
+
+def main() -> int:
+    """Exit status 0 when done, 1 with the cause on standard error."""
+    cli = [cfg.SubCommandOpt("action", title="actions", handler=_parsers)]
+    try:
+        conf = configuration.load(sys.argv[1:], program=PROGRAM, cli=cli, description=__doc__)
+        sys.stdout.write(conf.action.run(conf).rstrip() + "\n")
+    except (cfg.Error, CoriolisError, OSError, local_token.UnsafeFile) as error:
+        sys.exit(f"{PROGRAM}: {error}")
+    return 0

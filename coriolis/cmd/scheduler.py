@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``coriolis-scheduler``"""
+
+from __future__ import annotations
+
+from coriolis.cmd import assembly
+
+
+def main() -> int:
+    """Runs until a signal; as many as wanted may run."""
+    return assembly.serve(
+        "coriolis-scheduler",
+        "Places ready tasks on workers.",
+        lambda conf: [assembly.scheduler(conf, assembly.database(conf), assembly.broker(conf))],
+    )
