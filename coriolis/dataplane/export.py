@@ -50,9 +50,19 @@ def opened(source: Source) -> Iterator[Opened]:
     if isinstance(source, NbdSource):
         yield Opened(source=source, check=lambda: None)
         return
-    with open_image(source.path, format=source.format, folder=source.folder) as image, private_folder() as folder:
+    with contextlib.ExitStack() as stack:
+        image = stack.enter_context(
+            open_image(
+                source.path,
+                format=source.format,
+                folder=source.folder,
+                offset=source.offset,
+                length=source.length,
+            )
+        )
+        folder = stack.enter_context(private_folder())
         before = image.state()
-        identity = source.identity or f"files:{before}"
+        identity = source.identity or f"files:{before}:{source.offset}"
         with _daemon(image.node(folder), folder, fds=[f.fd for f in image.all_files()], writable=False) as server:
             yield Opened(
                 source=NbdSource(uri=server.uri, size=_least_size(image), identity=identity),

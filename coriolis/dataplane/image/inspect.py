@@ -78,7 +78,8 @@ class Image:
     def _file(self, folder: Path) -> dict[str, Any]:
         main = self.files[0]
         if self.descriptor is None:
-            return {"driver": "host_device" if main.is_device else "file", "filename": f"/proc/self/fd/{main.fd}"}
+            kind = "host_device" if main.is_device else "file"
+            return _window(main, {"driver": kind, "filename": f"/proc/self/fd/{main.fd}", "read-only": True})
         for number, file in enumerate(self.files[1:]):
             (folder / extent_name(number)).symlink_to(f"/proc/self/fd/{file.fd}")
         path = folder / "disk.vmdk"
@@ -86,29 +87,53 @@ class Image:
         return {"driver": "file", "filename": str(path)}
 
 
+def _window(file: ImageFile, node: dict[str, Any]) -> dict[str, Any]:
+    """``node`` limited to the window of ``file``. QEMU wants whole sectors; a tar pads its members to them."""
+    if not file.windowed:
+        return node
+    return {"driver": "raw", "offset": file.offset, "size": -(-file.size // 512) * 512, "file": node, "read-only": True}
+
+
 def extent_name(number: int) -> str:
     return f"extent{number}"
 
 
-def inspect_image(path: Path, *, format: DiskFormat | None = None, folder: Path | None = None) -> ImageInfo:
+def inspect_image(
+    path: Path,
+    *,
+    format: DiskFormat | None = None,
+    folder: Path | None = None,
+    offset: int = 0,
+    length: int | None = None,
+) -> ImageInfo:
     """Finds out what ``path`` is, without QEMU.
 
     ``folder`` (default: the image's own) must hold the image and everything it names. ``format``: what it
     has to be; RAW takes any file as it is. Raises `UnsafeImage` for names that lead elsewhere and for sizes
-    that lie, `InvalidImage` for damaged, truncated, encrypted or unknown images.
+    that lie, `InvalidImage` for damaged, truncated, encrypted or unknown images. ``offset``, ``length``: the
+    window of ``path`` that holds the image, which then may not name any other file.
     """
-    with open_image(path, format=format, folder=folder) as image:
+    with open_image(path, format=format, folder=folder, offset=offset, length=length) as image:
         return image.info
 
 
 @contextlib.contextmanager
-def open_image(path: Path, *, format: DiskFormat | None = None, folder: Path | None = None) -> Iterator[Image]:
+def open_image(
+    path: Path,
+    *,
+    format: DiskFormat | None = None,
+    folder: Path | None = None,
+    offset: int = 0,
+    length: int | None = None,
+) -> Iterator[Image]:
     """As `inspect_image`; keeps the files open for the block."""
     opened: list[ImageFile] = []
     top = folder if folder is not None else path.parent
 
     def open_file(name: Path) -> ImageFile:
-        file = ImageFile(name, top)
+        if opened and opened[0].windowed:
+            raise UnsafeImage(f"the image inside of {path.name} names the file {name.name!r}, which it may not")
+        file = ImageFile(name, top, offset, length)
         opened.append(file)
         return file
 

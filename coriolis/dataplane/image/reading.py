@@ -21,11 +21,13 @@ _PROTOCOL = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]*:")
 class ImageFile:
     """One open file of an image. Descriptors are opened once and given to QEMU."""
 
-    def __init__(self, path: Path, folder: Path) -> None:
+    def __init__(self, path: Path, folder: Path, offset: int = 0, length: int | None = None) -> None:
         """Raises `UnsafeImage` when ``path`` is not, symlinks followed, inside ``folder``; `InvalidImage`
-        when unreadable.
+        when unreadable. ``offset``, ``length``: the window that is read as if it were the file.
         """
         self.path = path
+        self.offset = offset
+        self.windowed = offset > 0 or length is not None
         try:
             self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
@@ -42,6 +44,11 @@ class ImageFile:
             else:
                 raise InvalidImage(f"{path} is neither a file nor a block device")
             self.is_device = stat.S_ISBLK(status.st_mode)
+            if self.windowed:
+                whole, self.size = self.size, self.size - offset if length is None else length
+                if self.size < 0 or offset + self.size > whole:
+                    end = offset + self.size
+                    raise InvalidImage(f"{path.name} is truncated: its image ends at {end} bytes, the file has {whole}")
         except BaseException:
             os.close(self.fd)
             raise
@@ -49,7 +56,7 @@ class ImageFile:
     def state(self) -> tuple[int, int, int, int, int]:
         """Changes when the file does: device, inode, size, modified and changed times in ns."""
         status = os.fstat(self.fd)
-        size = self.size if self.is_device else status.st_size
+        size = self.size if self.is_device else status.st_size  # of the whole file, windowed or not
         modified = (0, 0) if self.is_device else (status.st_mtime_ns, status.st_ctime_ns)
         return (status.st_dev, status.st_ino, size, *modified)
 
@@ -57,7 +64,7 @@ class ImageFile:
         """Exactly ``length`` bytes, or `InvalidImage`: the file is cut off."""
         if offset < 0 or offset + length > self.size:
             raise self.truncated(what, offset + length)
-        data = os.pread(self.fd, length, offset)
+        data = os.pread(self.fd, length, self.offset + offset)
         if len(data) != length:
             raise self.truncated(what, offset + length)
         return data
