@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Puts the WSGI application together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from oslo_middleware import cors, healthcheck, http_proxy_to_wsgi, request_id, sizelimit
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from coriolis.api import policies
+from coriolis.api.catalogue import Catalogue
+from coriolis.api.dispatch import Table
+from coriolis.api.errors import FaultWrapper
+from coriolis.api.metrics import Metrics
+from coriolis.api.root import make_root
+from coriolis.api.routes import ROUTES
+from coriolis.api.services import Services
+from coriolis.api.settings import ApiSettings
+from coriolis.api.wire import WireCheck, path_of
+from coriolis.rpc.bus import Bus
+from coriolis.runtime.identity import IdentityFilter, StartResponse, WsgiApp, forget_claims
+from coriolis.runtime.policy import Authority
+from coriolis.runtime.secrets import Vault
+from coriolis.store.engine import Database
+
+
+class RequestId(request_id.RequestId):
+    """The contract names two headers for the same id."""
+
+    compat_headers = ["x-compute-request-id"]
+
+
+def make_app(
+    settings: ApiSettings,
+    db: Database,
+    bus: Bus,
+    vault: Vault,
+    identity: IdentityFilter,
+    registry: CollectorRegistry = REGISTRY,
+) -> WsgiApp:
+    """The REST API. ``identity``: ``runtime.identity.keystone(conf)`` or ``.local(token)``."""
+    services = Services(
+        settings=settings,
+        db=db,
+        bus=bus,
+        vault=vault,
+        authority=Authority(settings.conf, policies.list_rules()),
+        catalogue=Catalogue(
+            db,
+            bus,
+            timeout=settings.provider_call_timeout_seconds,
+            cache_seconds=settings.schema_cache_seconds,
+        ),
+    )
+    table = Table(ROUTES)
+    app: WsgiApp = make_root(table, services)
+    app = _limit_body(app, settings)
+    app = _Gate(table, public=app, protected=identity(app))
+    app = healthcheck.Healthcheck(app, settings.conf)
+    app = http_proxy_to_wsgi.HTTPProxyToWSGI(app, settings.conf)
+    app = cors.CORS(app, settings.conf)  # does nothing unless [cors] allowed_origin is set
+    app = FaultWrapper(WireCheck(app))
+    return RequestId(Metrics(app, registry), settings.conf)
+
+
+def _limit_body(app: WsgiApp, settings: ApiSettings) -> WsgiApp:
+    limiter = sizelimit.RequestBodySizeLimiter(app, settings.conf)
+    settings.conf.set_default("max_request_body_size", settings.max_body_bytes, group="oslo_middleware")
+    return limiter
+
+
+class _Gate:
+    """Public paths (the version documents) do not meet the token check; everything else does."""
+
+    def __init__(self, table: Table, *, public: WsgiApp, protected: WsgiApp) -> None:
+        self._table = table
+        self._public = public
+        self._protected = protected
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        if not self._table.is_public(path_of(environ)):
+            return self._protected(environ, start_response)
+        forget_claims(environ)
+        return self._public(environ, start_response)

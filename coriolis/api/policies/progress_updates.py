@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may look at progress."""
+
+from __future__ import annotations
+
+from coriolis.runtime.policy import READER
+
+RULES: tuple[tuple[str, str, str], ...] = (("list", READER, "List the progress of a task."),)

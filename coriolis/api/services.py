@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a handler may use: the rest of the service, as seen from the API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coriolis.api.catalogue import Catalogue
+from coriolis.api.settings import ApiSettings
+from coriolis.rpc.bus import Bus
+from coriolis.runtime.policy import Authority
+from coriolis.runtime.secrets import Vault
+from coriolis.store.engine import Database
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    settings: ApiSettings
+    db: Database
+    bus: Bus
+    vault: Vault
+    authority: Authority
+    catalogue: Catalogue

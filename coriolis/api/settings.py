@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the API is told at its start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from oslo_config import cfg
+
+
+def empty_conf() -> cfg.ConfigOpts:
+    """Options at their defaults, no file read."""
+    conf = cfg.ConfigOpts()
+    conf([], project="coriolis", default_config_files=[], default_config_dirs=[])
+    return conf
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiSettings:
+    """``conf``: for the libraries that read oslo.config themselves (oslo.middleware, oslo.policy)."""
+
+    max_limit: int = 1000  # rows of a page; also when the caller names no limit
+    max_body_bytes: int = 1_048_576
+    provider_call_timeout_seconds: float = 60.0
+    schema_cache_seconds: float = 300.0
+    conf: cfg.ConfigOpts = field(default_factory=empty_conf)

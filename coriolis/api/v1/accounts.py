@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connection info on its way in: sealed before it is stored, checked before it is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from coriolis.api import validation
+from coriolis.api.services import Services
+from coriolis.api.views.masking import MASK
+from coriolis.domain.errors import Invalid
+from coriolis.runtime.secrets import Vault
+from coriolis.store.rows import Endpoint
+
+Json = Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """How connection info is kept: one of the two is set."""
+
+    sealed: str | None = None
+    secret_ref: str | None = None
+
+
+def seal(vault: Vault, info: dict[str, Json], field: str) -> Stored:
+    """Connection info as the user sent it, in the form in which it is kept.
+
+    :raises Invalid: a reference beside other keys, or a mask where there is nothing to keep
+    """
+    reference = info.get("secret_ref")
+    if reference is None:
+        if MASK in info.values():
+            name = next(key for key, value in info.items() if value == MASK)
+            raise Invalid(f"{field}.{name}: *** hides a stored secret, and there is none: send the secret", field=field)
+        return Stored(sealed=vault.seal(info))
+    if len(info) > 1:
+        raise Invalid(f"{field}: give either secret_ref or the other keys, not both", field=field)
+    return Stored(secret_ref=str(reference))
+
+
+def connection_info(row: Endpoint, services: Services) -> None:
+    """Check stored inline connection info against the provider's schema; a reference is checked by the worker.
+
+    :raises CoriolisError: it does not fit, no worker has the provider, or its key is gone
+    """
+    schema = services.catalogue.schemas(row.type).connection
+    if row.sealed is not None and schema is not None:
+        validation.check_provider_data(schema, services.vault.unseal(row.sealed), "connection_info")

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs: create, look, cancel, delete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coriolis.api.idempotency import request_hash
+from coriolis.api.paging import page
+from coriolis.api.request import ApiRequest
+from coriolis.api.services import Services
+from coriolis.api.v1 import orders
+from coriolis.api.v1.identifiers import object_id
+from coriolis.api.views import migrations as view
+from coriolis.api.views import tasks as task_views
+from coriolis.commands import migrations as commands
+from coriolis.store import events, executions, progress, tasks
+from coriolis.store import migrations as queries
+from coriolis.store.rows import Execution, Migration
+
+Json = Any
+
+_EVENTS_SHOWN = 200  # of each task; .../events has all
+
+
+def index(request: ApiRequest, services: Services) -> Json:
+    """Without tasks: a list reads one row per job, however many tasks it has."""
+    wanted = page(request.query, services.settings.max_limit)
+    statuses = request.query.all("status")
+    with services.db.reader() as conn:
+        rows = queries.page(conn, request.project_id, wanted, statuses=statuses)
+    return {"migrations": [view.migration(row) for row in rows]}
+
+
+def create(request: ApiRequest, services: Services) -> Json:
+    order = orders.read(request, services)
+    row = commands.create(
+        services.db,
+        request.caller,
+        order,
+        idempotency_key=request.idempotency_key,
+        request_hash=request_hash(services.vault, "migrations", request.body),
+    )
+    return {"migration": _whole(row, services)}
+
+
+def show(request: ApiRequest, services: Services) -> Json:
+    return {"migration": _whole(find(request, services), services)}
+
+
+def delete(request: ApiRequest, services: Services) -> None:
+    commands.delete(services.db, request.caller, object_id(request, "migration_id", "migration"))
+
+
+def action(request: ApiRequest, services: Services) -> None:
+    """The only action is cancel."""
+    force = bool((request.body["cancel"] or {}).get("force"))
+    commands.cancel(services.db, request.caller, object_id(request, "migration_id", "migration"), force=force)
+
+
+def find(request: ApiRequest, services: Services) -> Migration:
+    """The migration of the path. :raises NotFound: there is none that the caller may see"""
+    key = object_id(request, "migration_id", "migration")
+    with services.db.reader() as conn:
+        return queries.get(conn, key, request.caller.scope)
+
+
+def execution_of(request: ApiRequest, services: Services) -> Execution:
+    """The latest run of the migration of the path. :raises NotFound: there is no such migration"""
+    row = find(request, services)
+    with services.db.reader() as conn:
+        return executions.latest(conn, [row.id])[row.id]
+
+
+def _whole(row: Migration, services: Services) -> Json:
+    """With the tasks of its latest run. A constant number of statements."""
+    with services.db.reader() as conn:
+        run = executions.latest(conn, [row.id])[row.id]
+        rows = tasks.of_executions(conn, [run.id])[run.id]
+        keys = [task.id for task in rows]
+        done = progress.of_tasks(conn, keys)
+        history = events.of_tasks(conn, keys, _EVENTS_SHOWN)
+    return {**view.migration(row), "execution_id": run.id, "tasks": task_views.tasks(rows, done, history)}
