@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import insert as sql_insert
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from coriolis.store import paging
@@ -71,3 +71,9 @@ def of_tasks(conn: Connection, task_ids: Sequence[str], limit_each: int | None =
     if limit_each is not None:
         found = {task_id: events[-limit_each:] for task_id, events in found.items()}
     return found
+
+
+def count_before(conn: Connection, execution_id: str, event_id: int) -> int:
+    """How many events of the execution are older than this one: its place in the history, from 0."""
+    query = select(func.count()).where(event.c.execution_id == execution_id, event.c.id < event_id)
+    return int(conn.execute(query).scalar_one())
