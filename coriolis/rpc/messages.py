@@ -206,7 +206,19 @@ class Cancel:
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderCall:
-    """``operation``: check, list_instances, get_instance, list_networks, list_storage, schemas, providers."""
+    """What a platform says now. ``endpoint.type`` names the provider; its connection info is absent for ``schemas``.
+
+    =============== ====================================== =====================================================
+    operation       arguments                              value of the reply
+    =============== ====================================== =====================================================
+    check           none                                   None
+    list_instances  environment, marker, limit, name       list of ``InstanceSummary``
+    get_instance    environment, name                      ``Instance``
+    list_networks   environment                            list of ``Network``
+    list_storage    environment                            ``StorageInventory``
+    schemas         none                                   {"connection", "source", "destination"}: schema or None
+    =============== ====================================== =====================================================
+    """
 
     operation: str
     endpoint: Endpoint | None = None
