@@ -25,6 +25,8 @@ from coriolis.runtime.policy import Authority
 from coriolis.runtime.secrets import Vault
 from coriolis.store.engine import Database
 
+HEALTH_PATH = "/healthcheck"
+
 
 class RequestId(request_id.RequestId):
     """The contract names two headers for the same id."""
@@ -57,8 +59,7 @@ def make_app(
     table = Table(ROUTES)
     app: WsgiApp = make_root(table, services)
     app = _limit_body(app, settings)
-    app = _Gate(table, public=app, protected=identity(app))
-    app = healthcheck.Healthcheck(app, settings.conf)
+    app = _Gate(table, public=app, protected=identity(app), health=healthcheck.Healthcheck(app, settings.conf))
     app = http_proxy_to_wsgi.HTTPProxyToWSGI(app, settings.conf)
     app = cors.CORS(app, settings.conf)  # does nothing unless [cors] allowed_origin is set
     app = FaultWrapper(WireCheck(app))
@@ -72,15 +73,19 @@ def _limit_body(app: WsgiApp, settings: ApiSettings) -> WsgiApp:
 
 
 class _Gate:
-    """Public paths (the version documents) do not meet the token check; everything else does."""
+    """Health and the public paths (the version documents) do not meet the token check; everything else does."""
 
-    def __init__(self, table: Table, *, public: WsgiApp, protected: WsgiApp) -> None:
+    def __init__(self, table: Table, *, public: WsgiApp, protected: WsgiApp, health: WsgiApp) -> None:
         self._table = table
         self._public = public
         self._protected = protected
+        self._health = health
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        if not self._table.is_public(path_of(environ)):
+        path = path_of(environ)
+        if path == HEALTH_PATH:
+            return self._health(environ, start_response)
+        if not self._table.is_public(path):
             return self._protected(environ, start_response)
         forget_claims(environ)
         return self._public(environ, start_response)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker's desk in the process of the test: it answers provider calls with the real provider."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from coriolis.domain.codec import to_json
+from coriolis.providers import registry
+from coriolis.providers.api import Context, ProviderError
+from coriolis.rpc import messages
+from coriolis.runtime import local_token
+from coriolis.runtime.secrets import Vault
+
+TOKEN = "a-token-of-the-tests"
+PROJECT = local_token.PROJECT_ID
+SESSION = "11111111-1111-4111-8111-111111111111"
+PREFIX = f"/v1/{PROJECT}"
+
+
+class Desk:
+    """Answers provider calls in this process, as a worker does in a child: with the real provider."""
+
+    def __init__(self, vault: Vault, scratch: Path) -> None:
+        self._vault = vault
+        self._context = Context(log=logging.getLogger("tests"), scratch=scratch)
+        self.calls: list[messages.ProviderCall] = []
+
+    def __call__(self, call: messages.ProviderCall) -> messages.ProviderReply:
+        self.calls.append(call)
+        assert call.endpoint is not None
+        provider = registry.load(call.endpoint.type)
+        if call.operation == "schemas":
+            value: Any = {
+                "connection": provider.connection_schema,
+                "source": provider.source_schema,
+                "destination": provider.destination_schema,
+            }
+            return messages.ProviderReply(value=value)
+        try:
+            value = self._ask(provider.connect(self._vault.open(call.endpoint), self._context), call)
+        except ProviderError as error:
+            return messages.ProviderReply(error=messages.Error(code=error.code, message=error.message))
+        return messages.ProviderReply(value=to_json(value))
+
+    def _ask(self, connection: Any, call: messages.ProviderCall) -> Any:
+        given, context = call.arguments, self._context
+        try:
+            if call.operation == "check":
+                return connection.check(context)
+            environment = given["environment"]
+            if call.operation == "list_instances":
+                return connection.inventory.list_instances(
+                    environment, marker=given["marker"], limit=given["limit"], name=given["name"], context=context
+                )
+            if call.operation == "get_instance":
+                return connection.inventory.get_instance(environment, given["name"], context)
+            if call.operation == "list_networks":
+                return connection.networks.list_networks(environment, context)
+            return connection.storage.list_storage(environment, context)
+        finally:
+            connection.close()
