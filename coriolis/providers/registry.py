@@ -56,9 +56,7 @@ def load(name: str) -> Provider:
         failures.append(f"{type(error).__name__}: {error}")
         _LOG.error("The provider %s (%s) cannot be loaded", entry.name, entry.value, exc_info=error)
 
-    manager: NamedExtensionManager[Any] = NamedExtensionManager(
-        GROUP, names=[name], on_load_failure_callback=failed, warn_on_missing_entrypoint=False
-    )
+    manager: NamedExtensionManager[Any] = NamedExtensionManager(GROUP, names=[name], on_load_failure_callback=failed)
     plugin: object = None if failures else manager[name].plugin
     if isinstance(plugin, Provider) and plugin.name == name:
         return plugin
