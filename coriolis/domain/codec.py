@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import pathlib
 import types
 import typing
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ def to_json(value: Any) -> Any:
         return {name: to_json(getattr(value, name)) for name in _fields(type(value))}
     if isinstance(value, enum.Enum):
         return value.value
+    if isinstance(value, pathlib.PurePath):
+        return str(value)
     if isinstance(value, dict):
         return {str(k): to_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -32,7 +35,7 @@ def from_json(cls: type[T], data: Any) -> T:
 
     :raises TypeError: a required field is missing
     """
-    hints = _fields(cls)
+    hints = _fields(cls)  # type: ignore[arg-type]  # classes are hashable; mypy doubts it of type[T]
     return cls(**{k: _value(hints[k], v) for k, v in data.items() if k in hints})
 
 
@@ -58,6 +61,6 @@ def _value(hint: Any, data: Any) -> Any:
     if isinstance(hint, type):
         if dataclasses.is_dataclass(hint):
             return from_json(hint, data)
-        if issubclass(hint, enum.Enum):
+        if issubclass(hint, (enum.Enum, pathlib.PurePath)):
             return hint(data)
     return data

@@ -93,7 +93,7 @@ class Recipe:
     """
 
     name: str
-    steps: tuple[Step, ...]
+    steps: tuple[Step, ...] = field(repr=False)
 
     def __post_init__(self) -> None:
         for problem in problems(self.steps):
