@@ -46,8 +46,20 @@ cgroup_controllers = []
 namespaces = []
 stdio_handler = "logd"
 """
-# The first process of the namespaces. It ends when its standard input does (or, detached, when it is killed), and
-# the kernel then kills everything else in them.
+# The first process of the namespaces: it reaps what it inherits, and ends when its standard input does (or, detached,
+# when it is killed). The kernel then kills everything else in them.
+_REAPER = """\
+import os, select, sys
+watch = [0] if sys.argv[1] == "attached" else []
+while True:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        sys.exit(1)
+    if select.select(watch, [], [], 0.1)[0] and not os.read(0, 4096):
+        sys.exit(0)
+"""
 _INIT = """\
 set -e
 hostname "$1"; dir=$2
@@ -58,7 +70,7 @@ mount -t proc proc /proc
 [ "$4" = shared ] || mount -t sysfs sysfs /sys
 virtlogd --pid-file /run/libvirt/virtlogd.pid </dev/null >"$dir/log/virtlogd.out" 2>&1 &
 libvirtd --pid-file /run/libvirt/libvirtd.pid </dev/null >"$dir/log/libvirtd.out" 2>&1 &
-if [ "$3" = detached ]; then wait; else while read -r _; do :; done; fi
+exec "$5" -c "$6" "$3"
 """
 
 
@@ -137,7 +149,8 @@ def start(
     network = ["--net"] if own_network else []
     holder = subprocess.Popen(
         ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", *network,
-         "sh", "-c", _INIT, "libvirt-host", name, str(directory), mode, "own" if own_network else "shared"],
+         "sh", "-c", _INIT, "libvirt-host", name, str(directory), mode,
+         "own" if own_network else "shared", sys.executable, _REAPER],
         stdin=subprocess.DEVNULL if detached else subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=(directory / "log/init.out").open("w"),
