@@ -40,7 +40,7 @@ def seal(vault: Vault, info: dict[str, Json], field: str) -> Stored:
     return Stored(secret_ref=str(reference))
 
 
-def connection_info(row: Endpoint, services: Services) -> None:
+def check_account(row: Endpoint, services: Services) -> None:
     """Check stored inline connection info against the provider's schema; a reference is checked by the worker.
 
     :raises CoriolisError: it does not fit, no worker has the provider, or its key is gone

@@ -10,7 +10,7 @@ from coriolis.api.idempotency import request_hash
 from coriolis.api.paging import page
 from coriolis.api.request import ApiRequest
 from coriolis.api.services import Services
-from coriolis.api.v1.accounts import connection_info, seal
+from coriolis.api.v1.accounts import check_account, seal
 from coriolis.api.v1.identifiers import object_id
 from coriolis.api.views import endpoints as view
 from coriolis.api.views import masking
@@ -84,7 +84,7 @@ def action(request: ApiRequest, services: Services) -> Json:
     """Never an HTTP error for bad credentials: the answer says whether they are good."""
     row = find(request, services)
     try:
-        connection_info(row, services)
+        check_account(row, services)
         services.catalogue.call(
             row.type,
             "check",

@@ -9,6 +9,7 @@ from coriolis.api import environments
 from coriolis.api.request import ApiRequest
 from coriolis.api.services import Services
 from coriolis.api.v1 import endpoints
+from coriolis.api.v1.accounts import check_account
 from coriolis.api.v1.identifiers import environment, from_base64
 from coriolis.rpc import messages
 
@@ -40,6 +41,7 @@ def list_storage(request: ApiRequest, services: Services) -> Json:
 
 def _read(request: ApiRequest, services: Services, operation: str, what: str, arguments: dict[str, Json]) -> Json:
     row = endpoints.find(request, services)
+    check_account(row, services)
     given = environment(request)
     if given:
         given = environments.for_listing(given, services.catalogue.schemas(row.type))
