@@ -123,15 +123,15 @@ def connect_source(source: NbdSource, options: CopyOptions) -> list[nbd.Connecti
 def _prepare_sink(sink: Sink, book: Journal, size: int) -> bool:
     """Makes a created file when it is due. True when untouched leaves of the target read as zeros."""
     if isinstance(sink, FileSink) and sink.create and not sink.path.is_block_device():
-        new = book.round is None
+        new = book.round is None or book.damaged
         if new or not _is_there(sink, size):
-            if not new:
+            if book.round is not None:
                 book.reset()
             book.check()
             create_file(sink, max(size, sink.size or 0))
             return True
-        return not book.damaged
-    return sink.zeroed and not book.damaged
+        return True
+    return sink.zeroed
 
 
 def _is_there(sink: FileSink, size: int) -> bool:

@@ -30,6 +30,7 @@ import blake3
 
 from coriolis.dataplane.digest import LeafTable
 from coriolis.dataplane.errors import JournalError
+from coriolis.dataplane.extents import leaf_count
 from coriolis.dataplane.fence import Fence
 from coriolis.dataplane.types import LEAF_SIZE
 
@@ -146,9 +147,8 @@ class Journal:
     def open(cls, path: Path, *, size: int, epoch: int, lock_seconds: float = 10.0) -> Journal:
         """Locks and reads the journal of a disk of ``size`` bytes, or makes it.
 
-        A damaged one is kept as ``NAME.damaged`` for people to look at, and replaced by an empty one with
-        ``damaged`` set: then nothing may be assumed about the target. A journal of another size raises
-        `JournalError`.
+        A damaged one is kept as ``NAME.damaged`` for people to look at, and replaced by one that says that the
+        target may hold anything; ``damaged`` is set. A journal of another size raises `JournalError`.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         fence = Fence(path, epoch, lock_seconds=lock_seconds)
@@ -160,8 +160,8 @@ class Journal:
                 loaded = _create(path, size)
             except JournalError:
                 damaged = True
-                os.replace(path, path.with_name(path.name + ".damaged"))
-                loaded = _create(path, size)
+                _keep_aside(path)
+                loaded = _create(path, size, distrust=True)
             if loaded.size != size:
                 raise JournalError(
                     f"{path} is for a disk of {loaded.size} bytes, this one has {size}; give it its own journal"
@@ -201,18 +201,19 @@ class Journal:
         number = self.round.number + 1 if self.round else 1
         self.round = Round(number=number, identity=identity_hash(identity), digest=None)
         self.leaves.new_round()
-        self.append(
-            [
-                pack(Record.ROUND, index=number, count=mode, epoch=self.epoch, digest=self.round.identity),
-                pack(Record.FRONTIER, index=frontier, epoch=self.epoch),
-            ]
-        )
+        start = pack(Record.ROUND, index=number, count=mode, epoch=self.epoch, digest=self.round.identity)
+        self.append([start, *self._frontier(frontier)])
         self.frontier = frontier
 
     def advance(self, frontier: int) -> None:
         """Makes it durable that leaves before ``frontier`` may be touched from now on."""
-        self.append([pack(Record.FRONTIER, index=frontier, epoch=self.epoch)])
+        self.append(self._frontier(frontier))
         self.frontier = frontier
+
+    def _frontier(self, frontier: int) -> list[bytes]:
+        # Twice: were the only one to rot at the end of the file, it would pass for a torn tail, and with it would go
+        # the knowledge that leaves were touched. Any other record that is lost in that way only costs work.
+        return [pack(Record.FRONTIER, index=frontier, epoch=self.epoch)] * 2
 
     def finish(self) -> bytes:
         """Ends the round; returns the digest of the disk."""
@@ -300,12 +301,22 @@ def _header(size: int) -> bytes:
     return _seal(_HEADER.pack(_MAGIC, _VERSION, LEAF_SIZE, size))
 
 
-def _create(path: Path, size: int) -> Loaded:
+def _create(path: Path, size: int, *, distrust: bool = False) -> Loaded:
+    """A new journal. ``distrust``: with an unfinished round that may have touched every leaf."""
+    data = _header(size)
+    if distrust:
+        data += pack(Record.ROUND, index=1) + 2 * pack(Record.FRONTIER, index=leaf_count(size))
     temp = path.with_name(path.name + ".new")
-    _write_new(temp, _header(size))
+    _write_new(temp, data)
     os.replace(temp, path)
     _sync_folder(path.parent)
-    return Loaded(size=size, leaves=LeafTable(size))
+    return load(path)
+
+
+def _keep_aside(path: Path) -> None:
+    aside = path.with_name(path.name + ".damaged")
+    aside.unlink(missing_ok=True)
+    os.link(path, aside)
 
 
 def _write_new(path: Path, data: bytes) -> None:

@@ -80,9 +80,12 @@ def test_damage_before_the_end_is_never_trusted(path: Path) -> None:
         load(path)
     journal = Journal.open(path, size=SIZE, epoch=1)
     assert journal.damaged
-    assert journal.round is None
+    assert journal.base is None
+    journal.begin("snap-1", 0, 0)
     assert journal.leaves.get(0) is None
+    assert not any(journal.leaves.is_untouched(i) for i in range(4))
     journal.close()
+    assert not load(path).leaves.is_untouched(0)  # also for the next attempt
     assert path.with_name("disk.journal.damaged").read_bytes() == raw
 
 
