@@ -4,3 +4,5 @@
 A message is a hint or a fenced request: the rows in the database are the truth, and the loss of any message costs
 latency only. Start with ``messages``.
 """
+
+from coriolis.rpc import no_eventlet as no_eventlet

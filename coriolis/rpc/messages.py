@@ -48,6 +48,7 @@ class Effect:
     name: str  # deterministic in the task: "volume/disk-0"
     state: str  # intended, live, gone
     ref: Json = None
+    doubtful: bool = False  # intended by an attempt that was cut off: never adopt it (domain.effects)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,7 @@ class SyncReply:
     accepted: bool
     cancel: tuple[str, ...] = ()  # ask the attempt to stop
     revoke: tuple[str, ...] = ()  # not yours any more: kill without reverting
-    missing: tuple["Assign", ...] = ()  # yours, but you do not run them (a lost message): start
+    missing: tuple[Assign, ...] = ()  # yours, but you do not run them (a lost message): start
     drain: bool = False
 
 

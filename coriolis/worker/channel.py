@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The socket between the agent and a child: one JSON object per line, both ways. Disk bytes never pass here.
+
+    agent -> child   {"job": {...}} once, {"cancel": true}, {"reply": n, "value": ... | "error": ...}
+    child -> agent   {"started": clock}, {"log": {...}}, {"mask": [...]}, {"progress": {...}}, {"event": [level, text]},
+                     {"checkpoint": ...}, {"ask": n, "effect": {...}}, {"result": {...}}
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+LINE_BYTES = 32 << 20  # a line that is longer is a bug of the sender
+_CHUNK = 1 << 16
+
+
+class Lines:
+    """Cuts a stream of bytes into objects."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
+        """:raises ValueError: not JSON, or too long a line"""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LINE_BYTES:
+            raise ValueError("a line on the channel is too long")
+        for line in lines:
+            yield json.loads(line)
+
+
+class Channel:
+    """The child's end: sends from any thread, receives in one."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._lock = threading.Lock()
+        self._lines = Lines()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """:raises OSError: the agent is gone"""
+        data = json.dumps(message).encode() + b"\n"
+        with self._lock:
+            self._socket.sendall(data)
+
+    def receive(self) -> Iterator[dict[str, Any]]:
+        """Until the agent closes its end."""
+        while True:
+            try:
+                data = self._socket.recv(_CHUNK)
+            except ConnectionError:
+                return
+            if not data:
+                return
+            yield from self._lines.feed(data)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The effects ledger as an attempt sees it: written before a thing is made, after it is made, after it is removed."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Iterable
+
+from coriolis.domain.effects import key_of
+from coriolis.domain.errors import Stale
+from coriolis.domain.model import EffectState, Json
+from coriolis.rpc.messages import Attempt, Effect, EffectAck, EffectWrite
+
+Write = Callable[[EffectWrite], EffectAck]
+Make = Callable[[str], Json]  # key -> reference
+Remove = Callable[[Json, str], None]  # reference or None, key; content when there is nothing
+
+
+class Ledger:
+    """The effects of one task, for one attempt of it. Safe to use from several threads. ``write`` asks the conductor
+    and blocks until the answer is there. The rules of keys and adoption: ``domain.effects``."""
+
+    def __init__(self, attempt: Attempt, known: Iterable[Effect], write: Write, owner: str | None = None) -> None:
+        self._attempt, self._write, self._owner = attempt, write, owner
+        self._lock = threading.Lock()
+        self._known = {effect.key: effect for effect in known}
+
+    def known(self, name: str) -> Effect | None:
+        """What stands under that name and is not gone; what is live before what is intended before what is doubtful."""
+        mine = [e for e in self._known.values() if e.name == name and e.state != EffectState.GONE]
+        return min(mine, key=lambda e: (e.state != EffectState.LIVE, e.doubtful), default=None)
+
+    def ensure(self, kind: str, name: str, make: Make, remove: Remove) -> Json:
+        """The reference of the thing ``name``, which is made unless an earlier attempt did.
+
+        :raises Stale: the task is not ours any more; what was made just now is removed again
+        """
+        found = self.known(name)
+        if found is not None and found.state == EffectState.LIVE:
+            return found.ref
+        if found is not None and not found.doubtful:
+            key = found.key
+        else:
+            key = key_of(self._attempt.task_id, name, self._attempt.epoch)
+        intended = Effect(key=key, kind=kind, name=name, state=EffectState.INTENDED.value)
+        self._demand(intended)
+        ref = make(key)
+        try:
+            self._demand(dataclasses.replace(intended, state=EffectState.LIVE.value, ref=ref))
+        except Stale:
+            remove(ref, key)  # the key is this attempt's own, so nobody else uses what it made
+            raise
+        return ref
+
+    def switch(self, kind: str, name: str, act: Callable[[], Json], intent: Json) -> Json:
+        """Changes the state of something that exists (its power); ``act`` may be repeated, and gives what the ledger
+        shall hold. ``intent`` is what an undo needs to know, should this attempt not live to say more. An earlier
+        attempt's note is taken over even when it is in doubt, and nothing is taken back here when the task is lost:
+        the undo does that, and a newer attempt may be at the same thing.
+
+        :raises Stale: the task is not ours any more
+        """
+        found = self.known(name)
+        if found is not None and found.state == EffectState.LIVE:
+            return found.ref
+        key = found.key if found is not None else key_of(self._attempt.task_id, name, self._attempt.epoch)
+        intended = Effect(key=key, kind=kind, name=name, state=EffectState.INTENDED.value, ref=intent)
+        self._demand(intended)
+        ref = act()
+        self._demand(dataclasses.replace(intended, state=EffectState.LIVE.value, ref=ref))
+        return ref
+
+    def remove(self, effect: Effect, remove: Remove) -> None:
+        """Removes the thing and says so. :raises Stale: the task is not ours any more; the thing is gone anyway"""
+        remove(effect.ref, effect.key)
+        self._demand(dataclasses.replace(effect, state=EffectState.GONE.value))
+
+    def remove_named(self, name: str, remove: Remove) -> None:
+        """The same by name; content when nothing is known under it."""
+        effect = self.known(name)
+        if effect is not None:
+            self.remove(effect, remove)
+
+    def _demand(self, effect: Effect) -> None:
+        if not self._write(EffectWrite(attempt=self._attempt, effect=effect, owner=self._owner)).accepted:
+            raise Stale(f"{effect.name}: the task belongs to another attempt by now")
+        with self._lock:
+            self._known[effect.key] = effect

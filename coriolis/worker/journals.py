@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where copy journals live: ``<state>/journals/<execution>/<instance>/<disk>.journal``, and when they go."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+_LOG = logging.getLogger(__name__)
+_LONGEST = 120  # a file name has 255 bytes at most, and the journal has companions with longer names
+
+
+def root(state_path: Path) -> Path:
+    return state_path / "journals"
+
+
+def instance_folder(state_path: Path, execution_id: str, instance: str) -> Path:
+    return root(state_path) / _safe(execution_id) / _safe(instance)
+
+
+def journal(state_path: Path, execution_id: str, instance: str, disk: str) -> Path:
+    return instance_folder(state_path, execution_id, instance) / f"{_safe(disk)}.journal"
+
+
+def forget_instance(state_path: Path, execution_id: str, instance: str) -> None:
+    """Its disks have arrived; content when there is nothing."""
+    folder = instance_folder(state_path, execution_id, instance)
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.is_dir() and not any(folder.parent.iterdir()):
+        shutil.rmtree(folder.parent, ignore_errors=True)
+
+
+def sweep(state_path: Path, older_than: float) -> list[str]:
+    """Removes the folders of executions in which nothing was written since ``older_than`` (seconds of the epoch)."""
+    removed = []
+    for folder in _folders(root(state_path)):
+        youngest = max((path.stat().st_mtime for path in (folder, *folder.rglob("*"))), default=0.0)
+        if youngest < older_than:
+            shutil.rmtree(folder, ignore_errors=True)
+            removed.append(folder.name)
+            _LOG.info("old journals removed execution=%s", folder.name)
+    return removed
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from (child for child in path.iterdir() if child.is_dir())
+
+
+def _safe(name: str) -> str:
+    """One path component for any name, and different ones for different names."""
+    quoted = urllib.parse.quote(name, safe=" @+=,").replace(".", "%2E") or "%"
+    if len(quoted) <= _LONGEST:
+        return quoted
+    return f"{quoted[:40]}~{hashlib.sha256(name.encode()).hexdigest()[:40]}"

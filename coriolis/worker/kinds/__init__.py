@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The task kinds: what each kind of task calls, in which order. A kind is a function from a job to its steps.
+
+To add one, write a module with such a function and enter it in ``KINDS``; a recipe step names it as its ``kind``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from coriolis.worker.job import Job
+from coriolis.worker.kinds import (
+    check_source,
+    copy,
+    deploy,
+    finalize,
+    inspect,
+    plan,
+    removal,
+    shutdown,
+    snapshot,
+    verify,
+    volumes,
+)
+from coriolis.worker.sequence import FanOut, Step
+
+Kind = Callable[[Job], Sequence[Step | FanOut]]
+
+KINDS: dict[str, Kind] = {
+    "inspect": inspect.steps,
+    "check_source": check_source.steps,
+    "plan": plan.steps,
+    "volumes": volumes.steps,
+    "shutdown": shutdown.steps,
+    "snapshot": snapshot.steps,
+    "copy": copy.steps,
+    "verify": verify.steps,
+    "deploy": deploy.steps,
+    "finalize": finalize.steps,
+    "undo_volumes": removal.steps,
+    "undo_shutdown": removal.steps,
+    "undo_deploy": removal.steps,
+    "undo_finalize": removal.steps,
+    "delete_snapshot": removal.steps,
+}

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copies one disk from its snapshot to its volume; goes on where this host's journal ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+from coriolis import dataplane
+from coriolis.domain.errors import Invalid
+from coriolis.domain.model import Json
+from coriolis.providers.api import Snapshot, Volume
+from coriolis.worker.job import Job
+from coriolis.worker.sequence import Step
+
+_CHECKPOINT_SECONDS = 5.0
+
+
+def steps(job: Job) -> Sequence[Step]:
+    return (Step(name="copy", run=lambda results: _copy(job), gives="digest"),)
+
+
+def volume_of(job: Job) -> Volume:
+    """The volume of this task's disk. :raises Invalid: there is none"""
+    for volume in job.inputs("volumes", Volume):
+        if volume.disk_id == job.item:
+            return volume
+    raise Invalid(f"There is no volume for disk {job.item}.")
+
+
+def options(job: Job) -> dataplane.CopyOptions:
+    return dataplane.CopyOptions(requests=job.settings.copy_requests, stall_seconds=job.settings.copy_stall_seconds)
+
+
+def _copy(job: Job) -> Json:
+    context = job.context
+    snapshot, volume = job.input("snapshot", Snapshot), volume_of(job)
+    first_round = job.assign.inputs.get("snapshot@prev") is None
+    job.journal.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    report = _Report(job)
+    with (
+        job.part("source", "read_blocks").open_source(snapshot, job.item, context) as source,
+        job.part("destination", "write_blocks").open_sink(volume, context) as sink,
+    ):
+        if not first_round:
+            # Earlier rounds have written: holes of this round may hold old bytes, and must be written as zeros.
+            sink = dataclasses.replace(sink, zeroed=False)
+        done = dataplane.copy_disk(
+            source,
+            sink,
+            journal=job.journal,
+            epoch=context.epoch,
+            options=options(job),
+            progress=report,
+            cancelled=context.cancelled.is_set,
+        )
+    job.checkpoint({"host": job.settings.host, "journal": str(job.journal), "done": done.size})
+    return {
+        "disk_id": job.item,
+        "digest": done.digest,
+        "size": done.size,
+        "mode": done.mode,
+        "bytes_read": done.bytes_read,
+        "bytes_written": done.bytes_written,
+        "bytes_skipped": done.bytes_skipped,
+        "bytes_resumed": done.bytes_resumed,
+        "seconds": round(done.seconds, 3),
+        "host": job.settings.host,
+    }
+
+
+class _Report:
+    """Passes the copy's progress on, and a checkpoint now and then."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._next = time.monotonic() + _CHECKPOINT_SECONDS
+
+    def __call__(self, now: dataplane.Progress) -> None:
+        job = self._job
+        job.context.progress(job.item, now.done, now.total, rate_text(now))
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _CHECKPOINT_SECONDS
+            job.checkpoint({"host": job.settings.host, "journal": str(job.journal), "done": now.done})
+
+
+def rate_text(now: dataplane.Progress) -> str:
+    return f"{now.rate / 1e6:.1f} MB/s"

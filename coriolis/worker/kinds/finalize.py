@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts the new instance. Its result is the wire contract's ``transfer_result``: a ``vm_export_info``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coriolis.domain.codec import from_json, to_json
+from coriolis.domain.model import Json
+from coriolis.providers.api import Deployed
+from coriolis.worker import journals
+from coriolis.worker.job import Job
+from coriolis.worker.kinds import made
+from coriolis.worker.sequence import Step
+
+NAME = "power/destination"
+
+
+def steps(job: Job) -> Sequence[Step]:
+    return (
+        Step(name="start", run=lambda results: _start(job), revert=lambda started: _stop(job)),
+        Step(name="result", run=lambda results: _result(job, results["start"]), gives="transfer_result"),
+    )
+
+
+def _start(job: Job) -> Deployed:
+    deployed = job.input("deployed", Deployed)
+    compute = job.part("destination", "compute")
+    ref = job.ledger.switch(
+        "power",
+        NAME,
+        lambda: made.entry(compute.start(deployed.ref, job.context)),
+        intent={"ref": deployed.ref},
+    )
+    return from_json(Deployed, ref["record"])
+
+
+def _stop(job: Job) -> None:
+    compute = job.part("destination", "compute")
+    job.ledger.remove_named(NAME, lambda ref, key: compute.stop(ref["ref"], job.context))
+
+
+def _result(job: Job, started: Deployed) -> Json:
+    console = f" Its console: {started.console}" if started.console else ""
+    job.context.event("INFO", f"The new instance {started.name} runs.{console}")
+    journals.forget_instance(job.settings.state_path, job.assign.execution_id, job.assign.instance)
+    if started.instance is not None:
+        return to_json(started.instance)
+    return {"id": started.ref, "name": started.name, "instance_name": started.name}

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads a volume back and compares it with what was read from the source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coriolis import dataplane
+from coriolis.domain.errors import Invalid
+from coriolis.domain.model import Json
+from coriolis.worker.job import Job
+from coriolis.worker.kinds import copy
+from coriolis.worker.sequence import Step
+
+MODES = ("none", "sample", "full")
+_SAMPLE = 1 / 16
+
+
+def steps(job: Job) -> Sequence[Step]:
+    return (Step(name="verify", run=lambda results: _verify(job), gives="verified"),)
+
+
+def _verify(job: Job) -> Json:
+    mode = str(job.assign.params.get("verify") or job.settings.verify)
+    if mode not in MODES:
+        raise Invalid(f"There is no verification '{mode}'; choose one of {', '.join(MODES)}.")
+    wanted = job.assign.inputs.get("digest")
+    if wanted is None:
+        raise Invalid(f"Disk {job.item} has no digest to compare with.")
+    if mode == "none":
+        return {"disk_id": job.item, "mode": "none"}
+    with job.part("destination", "write_blocks").open_sink(copy.volume_of(job), job.context) as sink:
+        result = _check(job, sink, mode)
+    if result.digest is not None and result.digest != wanted["digest"]:
+        raise dataplane.Mismatch(f"Disk {job.item}: the volume has the digest {result.digest}, not {wanted['digest']}.")
+    job.context.event("INFO", f"Disk {job.item}: {result.leaves_checked} of {result.leaves} MiB compared, all equal.")
+    return {
+        "disk_id": job.item,
+        "mode": result.mode,
+        "digest": result.digest,
+        "bytes_read": result.bytes_read,
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def _check(job: Job, sink: dataplane.Sink, mode: str) -> dataplane.VerifyResult:
+    """By the journal where this host has it; otherwise the whole volume's digest must do."""
+
+    def progress(now: dataplane.Progress) -> None:
+        job.context.progress(job.item, now.done, now.total, copy.rate_text(now))
+
+    cancelled = job.context.cancelled.is_set
+    if job.journal.exists():
+        return dataplane.verify_disk(
+            sink,
+            journal=job.journal,
+            mode="sample" if mode == "sample" else "full",
+            fraction=_SAMPLE,
+            seed=job.context.epoch,
+            options=copy.options(job),
+            progress=progress,
+            cancelled=cancelled,
+        )
+    return dataplane.digest_disk(sink, options=copy.options(job), progress=progress, cancelled=cancelled)

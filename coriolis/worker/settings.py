@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker is told at its start. Times in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """``providers`` empty: all that are installed. ``lease_margin_seconds``: children are killed so long before the
+    lease may have run out (at most a third of the lease). ``journal_days``: copy journals of executions that ended
+    badly are kept so long after their last write."""
+
+    host: str
+    state_path: Path
+    providers: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    release: str = ""
+    slots: int = 8
+    calls: int = 8  # provider calls at the same time
+    cancel_grace_seconds: float = 5.0  # from the token to TERM, and from TERM to KILL
+    drain_seconds: float = 60.0
+    lease_margin_seconds: float = 5.0
+    call_timeout_seconds: float = 10.0  # of one message to the conductor
+    copy_requests: int = 16
+    copy_stall_seconds: float = 120.0
+    verify: str = "full"  # none, sample, full
+    journal_days: int = 14
+    memory_limit_mib: int = 0  # address space of a child; 0: no limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaultSettings:
+    """Where a child finds what opens an endpoint. It goes to the child on its socket, never in argv or environment.
+
+    ``barbican``: ``{"auth_type": ..., "auth": {...}, "endpoint": ..., "region": ..., "cafile": ...}`` for
+    keystoneauth, or None when Barbican is not configured.
+    """
+
+    key_file: str
+    barbican: dict[str, Any] | None = field(default=None, repr=False)

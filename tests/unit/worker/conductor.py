@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A fake conductor: keeps in memory what workers tell it, and says what a test wants it to say."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from coriolis.domain.errors import Unavailable
+from coriolis.rpc.bus import Bus, Served
+from coriolis.rpc.messages import (
+    CONDUCTOR,
+    Ack,
+    AttemptReport,
+    Effect,
+    EffectAck,
+    EffectWrite,
+    Register,
+    Registered,
+    Result,
+    Sync,
+    SyncReply,
+)
+
+
+@dataclass
+class FakeConductor:
+    bus: Bus
+    lease_seconds: float = 30.0
+    sync_seconds: float = 0.1
+    alive: bool = True  # of the current session
+    away: bool = False  # answers nothing but errors
+    frozen: threading.Event = field(default_factory=threading.Event)  # calls hang while it is set
+    ack: Callable[[Result], bool] = lambda result: True
+    accept_effect: Callable[[EffectWrite], bool] = lambda write: True
+    registered: list[Register] = field(default_factory=list)
+    syncs: list[Sync] = field(default_factory=list)
+    reports: list[AttemptReport] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    effects: dict[str, Effect] = field(default_factory=dict)
+    writes: list[EffectWrite] = field(default_factory=list)
+    reply: SyncReply = SyncReply(accepted=True)  # the next replies
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    served: Served | None = None
+
+    def serve(self) -> FakeConductor:
+        self.served = self.bus.serve(
+            CONDUCTOR,
+            "fake",
+            {"register": self._register, "sync": self._sync, "result": self._result, "effect": self._effect},
+        )
+        return self
+
+    def wait(self, condition: Callable[[], object], seconds: float = 20.0) -> None:
+        """Until something that arrived makes ``condition`` true."""
+        with self.changed:
+            assert self.changed.wait_for(condition, seconds), "the worker did not do it in time"
+
+    def said(self, task_id: str, item: str = "at") -> str:
+        """The text of an item of progress, once it is there."""
+        found: list[str] = []
+
+        def look() -> bool:
+            found[:] = [
+                p.message for r in self.reports if r.task_id == task_id for p in r.progress if p.item == item
+            ]
+            return bool(found)
+
+        self.wait(look)
+        return found[-1]
+
+    def result_of(self, task_id: str, seconds: float = 20.0) -> Result:
+        self.wait(lambda: any(r.attempt.task_id == task_id for r in self.results), seconds)
+        return next(r for r in self.results if r.attempt.task_id == task_id)
+
+    def _gate(self) -> None:
+        limit = time.monotonic() + 60
+        while self.frozen.is_set() and time.monotonic() < limit:
+            time.sleep(0.01)
+        if self.away:
+            raise Unavailable("no database")
+
+    def _register(self, request: Register) -> Registered:
+        self._gate()
+        with self.changed:
+            self.registered.append(request)
+            self.alive = True
+            self.changed.notify_all()
+            return Registered(
+                session_id=f"session-{len(self.registered)}",
+                lease_seconds=self.lease_seconds,
+                sync_seconds=self.sync_seconds,
+            )
+
+    def _sync(self, request: Sync) -> SyncReply:
+        self._gate()
+        with self.changed:
+            self.syncs.append(request)
+            self.reports += request.attempts
+            current = request.session_id == f"session-{len(self.registered)}" and self.alive
+            self.changed.notify_all()
+            return self.reply if current else SyncReply(accepted=False)
+
+    def _result(self, result: Result) -> Ack:
+        self._gate()
+        with self.changed:
+            self.results.append(result)
+            if result.report is not None:
+                self.reports.append(result.report)
+            self.changed.notify_all()
+            return Ack(accepted=self.ack(result))
+
+    def _effect(self, write: EffectWrite) -> EffectAck:
+        self._gate()
+        with self.changed:
+            self.writes.append(write)
+            accepted = self.accept_effect(write)
+            if accepted:
+                self.effects[write.effect.key] = write.effect
+            self.changed.notify_all()
+            return EffectAck(accepted=accepted, effect=self.effects.get(write.effect.key))
