@@ -22,7 +22,7 @@ demo-console: $(READY) ## open the serial console of the VM that the demo left r
 	@$(PYTHON) -m demo.console
 
 demo-clean: ## stop and remove everything that the demo made
-	@sh demo/clean.sh
+	@! [ -x /usr/bin/python3 ] || /usr/bin/python3 -m demo.clean
 
 test: packages $(READY) ## unit, property, architecture, functional, simulation and contract tests
 	@$(PYTHON) -m pytest -n $(JOBS) -m "not integration and not chaos and not perf" $(ARGS) tests

@@ -262,8 +262,7 @@ def _make_boot(out: Path, work: Path, tree: Path, kernel: str) -> None:
     shutil.copyfile(tree / f"boot/vmlinuz-{kernel}", folder / "vmlinuz")
     _make_initramfs(folder / "initrd.gz", work / "initramfs", tree, kernel)
     (folder / "syslinux.cfg").write_text(
-        "DEFAULT guest\nSERIAL 0 115200\nLABEL guest\n  KERNEL vmlinuz\n  INITRD initrd.gz\n"
-        f"  APPEND {KERNEL_ARGUMENTS}\n"
+        f"DEFAULT guest\nNOESCAPE 1\nLABEL guest\n  KERNEL vmlinuz\n  INITRD initrd.gz\n  APPEND {KERNEL_ARGUMENTS}\n"
     )
     _make_sparse(out, BOOT_SIZE)
     # -h: sectors before the partition, which the boot sector needs to find itself
