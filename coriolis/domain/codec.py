@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-import pathlib
 import types
 import typing
 from typing import Any, TypeVar
@@ -20,8 +19,8 @@ def to_json(value: Any) -> Any:
         return {name: to_json(getattr(value, name)) for name in _fields(type(value))}
     if isinstance(value, enum.Enum):
         return value.value
-    if isinstance(value, pathlib.PurePath):
-        return str(value)
+    if hasattr(value, "__fspath__"):
+        return value.__fspath__()
     if isinstance(value, dict):
         return {str(k): to_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -61,6 +60,7 @@ def _value(hint: Any, data: Any) -> Any:
     if isinstance(hint, type):
         if dataclasses.is_dataclass(hint):
             return from_json(hint, data)
-        if issubclass(hint, (enum.Enum, pathlib.PurePath)):
-            return hint(data)
+        if issubclass(hint, enum.Enum) or hasattr(hint, "__fspath__"):
+            make: Any = hint
+            return make(data)
     return data

@@ -20,6 +20,11 @@ from dataclasses import dataclass
 
 from coriolis.domain.model import EffectState, Json
 
+# Kinds that switch a state of something that exists (the power of a machine), and make no thing of their own. Every
+# attempt switches the same thing: a new one takes the note over even when it is in doubt, so that the switch is wanted
+# again, and what was only intended is for the undo to set back, never for a sweep after a success.
+SWITCHES = frozenset({"power"})
+
 _KEYS = uuid.UUID("d3a1c7de-77c4-5f0a-8f39-7d8a2f1c5b60")
 
 
@@ -46,11 +51,15 @@ def key_of(task_id: str, name: str, epoch: int) -> str:
 
 def adopted(ledger: Iterable[Effect], name: str) -> Effect | None:
     """The effect of an earlier attempt of the task that a new attempt takes over, if there is one: a live one, or
-    else one that was intended by an attempt that ended in order. The new attempt uses its key."""
+    else one that was intended by an attempt that ended in order, or a switch. The new attempt uses its key."""
     mine = [effect for effect in ledger if effect.name == name]
     live = [effect for effect in mine if effect.state is EffectState.LIVE]
-    open_ = [effect for effect in mine if effect.state is EffectState.INTENDED and effect.doubtful_until is None]
+    open_ = [effect for effect in mine if effect.state is EffectState.INTENDED and _may_be_shared(effect)]
     return next(iter(live + open_), None)
+
+
+def _may_be_shared(effect: Effect) -> bool:
+    return effect.doubtful_until is None or effect.kind in SWITCHES
 
 
 def loose_from(effect: Effect, at: dt.datetime) -> dt.datetime | None:
@@ -58,7 +67,7 @@ def loose_from(effect: Effect, at: dt.datetime) -> dt.datetime | None:
     when it is wanted (live) or certainly gone."""
     until = effect.doubtful_until
     match effect.state:
-        case EffectState.INTENDED:
+        case EffectState.INTENDED if effect.kind not in SWITCHES:
             return max(until or at, at)
         case EffectState.GONE if until is not None and (effect.removed_at is None or effect.removed_at < until):
             return max(until, at)

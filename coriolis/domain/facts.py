@@ -52,20 +52,22 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class Stopped:
-    """An attempt ended because it was told to."""
+    """An attempt ended because it was told to. ``cut_off``: its process had to be killed."""
 
     at: dt.datetime
     task_id: str
     epoch: int
+    cut_off: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Returned:
-    """A draining worker gives its task back."""
+    """A draining worker gives its task back. ``cut_off``: its process had to be killed."""
 
     at: dt.datetime
     task_id: str
     epoch: int
+    cut_off: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from coriolis.domain.errors import Invalid
-from coriolis.domain.model import Json, Role, Task
+from coriolis.domain.model import Json, Task
 from coriolis.domain.recipe import PREVIOUS, base_name
 
 
@@ -18,21 +18,24 @@ def inputs(task: Task, stored: Mapping[str, Json]) -> dict[str, Json]:
     """What the worker gets: the values of ``task.takes``, by the names of the recipe.
 
     ``stored`` holds the outputs of the instance (others than the task's own are ignored). An output that was given
-    per item, and that a task takes as a whole, becomes a mapping from item to value. Undo and cleanup tasks may come
-    before their maker's inputs are complete, and get what is there.
+    per item, and that a task takes as a whole, becomes a mapping from item to value.
     :raises Invalid: one is missing, which a correct graph cannot bring about
     """
+    found = available(task, stored)
+    for name in task.takes:
+        if local_name(task, name) not in found:
+            raise Invalid(f"{task.name} takes '{name}', which is not there.")
+    return found
+
+
+def available(task: Task, stored: Mapping[str, Json]) -> dict[str, Json]:
+    """As ``inputs``, as far as they are there: an undo or a cleanup may come before its maker's inputs are complete."""
     found: dict[str, Json] = {}
     for name in task.takes:
-        if name in stored:
-            found[local_name(task, name)] = stored[name]
-            continue
         prefix = f"{name}/"
         items = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
-        if items:
-            found[local_name(task, name)] = items
-        elif task.role is Role.WORK:
-            raise Invalid(f"{task.name} takes '{name}', which is not there.")
+        if name in stored or items:
+            found[local_name(task, name)] = stored.get(name, items)
     return found
 
 

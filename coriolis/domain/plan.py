@@ -56,6 +56,8 @@ def _attempt_ended(board: Board, fact: AttemptFact) -> None:
     task = board.tasks.get(fact.task_id)
     if task is None or task.state is not TaskState.RUNNING or task.epoch != fact.epoch:
         raise Stale(f"The attempt {fact.epoch} no longer owns the task {fact.task_id}.")
+    if isinstance(fact, Stopped | Returned) and fact.cut_off:
+        board.in_doubt.add(task.id)
     match fact:
         case Completed():
             _completed(board, task, fact)

@@ -10,7 +10,7 @@ BAD_OUTPUT = "task.bad_output"
 EFFECTS_LEFT = "task.effects_left"
 STOPPED = "task.stopped"
 # The attempt's process was killed, or vanished: a request that it sent to a platform may still be carried out.
-CHILD_LOST = "worker.child_lost"
+DIED = "task.died"
 
 
 def delay(policy: RetryPolicy, failures: int, asked: float | None = None) -> float:
@@ -44,4 +44,4 @@ def worker_lost(task: Task) -> ErrorClass:
 
 def in_doubt(error: ErrorClass) -> bool:
     """True when an attempt that failed so may still be making something."""
-    return error.code == CHILD_LOST
+    return error.code == DIED

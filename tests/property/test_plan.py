@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from coriolis.domain import facts, outputs, plan
+from coriolis.domain import facts, outputs, plan, retry
 from coriolis.domain.capabilities import Capability
 from coriolis.domain.compile import Options, Platform, compile_instance
 from coriolis.domain.effects import Effect, adopted, key_of, loose_from
@@ -28,7 +28,7 @@ START = dt.datetime(2026, 1, 1)
 QUARANTINE = dt.timedelta(seconds=60)
 WEAK = ErrorClass(code="provider.unavailable", message="The platform does not answer.", retryable=True)
 HARD = ErrorClass(code="provider.invalid", message="The platform refuses.")
-CUT = ErrorClass(code="worker.child_lost", message="The process was killed.", retryable=True)
+CUT = ErrorClass(code=retry.DIED, message="The process was killed.", retryable=True)
 
 REMOVE = Removal(kind="remove", type="REMOVE", capabilities=ANY)
 # Makers that fan out, with undo and with cleanup, and a consumer of all items: what ours does not have.
@@ -129,7 +129,7 @@ class Engine:
             outputs.inputs(claimed, self.stored)  # raises when one is missing
             self.check_nothing_is_undone()
         else:
-            outputs.inputs(claimed, self.stored)
+            outputs.available(claimed, self.stored)
             if task.role is Role.UNDO:
                 work = [each for each in self.tasks.values() if each.role is Role.WORK]
                 assert all(each.state in FINAL_TASK_STATES for each in work), "undone before the work is over"
@@ -262,10 +262,12 @@ class Planner(RuleBasedStateMachine):
         self.engine.tell(facts.Failed(at=self.engine.now, task_id=task.id, epoch=task.epoch, error=error))
 
     @precondition(lambda self: self.engine.running())
-    @rule(data=st.data(), kind=st.sampled_from([facts.Stopped, facts.Returned]))
-    def stop(self, data: st.DataObject, kind: Any) -> None:
+    @rule(data=st.data(), kind=st.sampled_from([facts.Stopped, facts.Returned]), cut_off=st.booleans())
+    def stop(self, data: st.DataObject, kind: Any, cut_off: bool) -> None:
         task = self.pick(self.engine.running(), data)
-        self.engine.tell(kind(at=self.engine.now, task_id=task.id, epoch=task.epoch))
+        if cut_off and task.role is Role.WORK:
+            self.engine.intend(task)
+        self.engine.tell(kind(at=self.engine.now, task_id=task.id, epoch=task.epoch, cut_off=cut_off))
 
     @rule(session=st.sampled_from(["one", "two"]), intended=st.booleans())
     def lose_session(self, session: str, intended: bool) -> None:

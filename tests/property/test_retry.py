@@ -67,5 +67,5 @@ def test_a_task_that_kills_workers_ends(policy: RetryPolicy) -> None:
 
 
 def test_only_an_attempt_that_was_cut_off_is_in_doubt() -> None:
-    assert retry.in_doubt(ErrorClass(code=retry.CHILD_LOST, message="killed"))
+    assert retry.in_doubt(ErrorClass(code=retry.DIED, message="killed"))
     assert not retry.in_doubt(ErrorClass(code="provider.unavailable", message="away", retryable=True))

@@ -82,7 +82,7 @@ def test_a_missing_input_of_work_is_an_error_and_of_a_removal_is_not() -> None:
     with pytest.raises(Invalid, match="takes 'vm'"):
         outputs.inputs(graph()["plan"], {})
     assert graph()["undo/volumes"].role is Role.UNDO
-    assert outputs.inputs(graph()["undo/volumes"], {"vm": 1}) == {"vm": 1}
+    assert outputs.available(graph()["undo/volumes"], {"vm": 1}) == {"vm": 1}
 
 
 def test_a_promised_output_must_come() -> None:
