@@ -21,12 +21,14 @@ from coriolis.domain.model import ExecutionState
 from coriolis.domain.recipes.migrate import choose
 from coriolis.domain.states import FINAL_EXECUTION_STATES
 from coriolis.rpc import messages
-from coriolis.store import endpoints, executions, idempotency, migrations, outbox, purge, sessions
+from coriolis.store import endpoints, executions, idempotency, migrations, outbox, sessions
+from coriolis.store import purge as purge_rows
 from coriolis.store.engine import Database
 from coriolis.store.rows import Endpoint, Execution, ExecutionInstance, Migration
 
 Json = Any
 TYPE = "migration"  # wire name of the kind of run
+CHUNK = 100  # migrations removed in one transaction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,17 +141,26 @@ def delete(db: Database, caller: Caller, migration_id: str) -> None:
             raise InvalidState(
                 f"The migration is {row.last_execution_status}. Cancel it, and delete it when it is over."
             )
-        purge.migrations(conn, [row.id])
+        purge_rows.migrations(conn, [row.id])
 
     db.write(use)
 
 
-def purge_finished(db: Database, before: dt.datetime, limit: int = 100) -> int:
+def purge(db: Database, *, older_than_days: int) -> int:
+    """Removes all migrations that ended more than so many days ago; gives how many."""
+    before = db.utcnow() - dt.timedelta(days=older_than_days)
+    total = 0
+    while gone := purge_chunk(db, before, limit=CHUNK):
+        total += gone
+    return total
+
+
+def purge_chunk(db: Database, before: dt.datetime, *, limit: int) -> int:
     """Removes at most ``limit`` migrations whose executions all ended before ``before``; gives how many."""
 
     def use(conn: Connection) -> int:
         old = migrations.finished_before(conn, before, limit)
-        purge.migrations(conn, old)
+        purge_rows.migrations(conn, old)
         return len(old)
 
     return db.write(use)

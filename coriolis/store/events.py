@@ -7,8 +7,8 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import insert as sql_insert
 from sqlalchemy import func, select
+from sqlalchemy import insert as sql_insert
 from sqlalchemy.engine import Connection
 
 from coriolis.store import paging
@@ -31,7 +31,8 @@ class NewEvent:
 
 
 def shorten(text: str) -> str:
-    """What fits into a message column."""
+    """What fits into a message column. NUL cannot be stored by PostgreSQL."""
+    text = text.replace("\0", "")
     return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 3] + "..."
 
 

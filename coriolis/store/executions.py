@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from coriolis.domain.errors import NotFound
 from coriolis.domain.model import ExecutionState
+from coriolis.domain.states import FINAL_EXECUTION_STATES
 from coriolis.store import paging
 from coriolis.store.rows import Execution, ExecutionInstance, load
 from coriolis.store.tables import execution, execution_instance
@@ -90,10 +91,27 @@ def instances_of(conn: Connection, execution_ids: Sequence[str]) -> dict[str, li
 # ---- for the planner -------------------------------------------------------------------------------------------
 
 
-def in_state(conn: Connection, state: ExecutionState, limit: int) -> list[str]:
-    """Ids of at most ``limit`` executions in this state, oldest first."""
-    query = select(execution.c.id).where(execution.c.state == state.value).order_by(execution.c.created_at)
-    return list(conn.execute(query.limit(limit)).scalars())
+def uncompiled(conn: Connection, limit: int, execution_id: str | None = None) -> list[Key]:
+    """At most ``limit`` instances without a graph, of one execution or of any."""
+    one = execution_instance.c
+    query = select(one.execution_id, one.position).where(one.state == ExecutionState.PENDING.value)
+    if execution_id is not None:
+        query = query.where(one.execution_id == execution_id)
+    return [(row[0], row[1]) for row in conn.execute(query.limit(limit))]
+
+
+def to_cancel(conn: Connection, limit: int) -> list[str]:
+    """Ids of at most ``limit`` executions whose cancel is not carried out yet."""
+    return list(conn.execute(select(execution.c.id).where(execution.c.cancel_pending).limit(limit)).scalars())
+
+
+def cancelled(conn: Connection, execution_id: str, *, force: bool) -> None:
+    """Notes that a cancel is carried out, unless a forced one was asked for meanwhile."""
+    conn.execute(
+        sql_update(execution)
+        .where(execution.c.id == execution_id, execution.c.cancel_force.is_(force))
+        .values(cancel_pending=False)
+    )
 
 
 def hold(conn: Connection, keys: Sequence[Key]) -> dict[Key, ExecutionInstance]:
@@ -150,18 +168,11 @@ def update_instances(conn: Connection, changes: Sequence[Mapping[str, Any]]) -> 
         conn.execute(statement.values(values), list(changes))
 
 
-def state_counts(conn: Connection, execution_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-    """How many instances of each execution are in which state. One statement."""
-    found: dict[str, dict[str, int]] = {execution_id: {} for execution_id in execution_ids}
-    if execution_ids:
-        query = (
-            select(execution_instance.c.execution_id, execution_instance.c.state, func.count())
-            .where(execution_instance.c.execution_id.in_(list(execution_ids)))
-            .group_by(execution_instance.c.execution_id, execution_instance.c.state)
-        )
-        for row in conn.execute(query):
-            found[row[0]][row[1]] = int(row[2])
-    return found
+def open_instances(conn: Connection, keys: Sequence[Key]) -> dict[Key, ExecutionInstance]:
+    """Those of these instances that have not ended. One statement."""
+    final = [state.value for state in FINAL_EXECUTION_STATES]
+    query = select(execution_instance).where(_KEY.in_(list(keys)), execution_instance.c.state.not_in(final))
+    return {(row.execution_id, row.position): load(ExecutionInstance, row) for row in conn.execute(query)}
 
 
 def sums(conn: Connection, execution_ids: Sequence[str]) -> dict[str, tuple[int, int, int]]:

@@ -51,6 +51,14 @@ def get(conn: Connection, migration_id: str, project_id: str | None) -> Migratio
     return load(Migration, row)
 
 
+def find(conn: Connection, migration_ids: Sequence[str]) -> dict[str, Migration]:
+    """The migrations of these ids that exist. One statement."""
+    if not migration_ids:
+        return {}
+    found = conn.execute(select(migration).where(migration.c.id.in_(list(migration_ids))))
+    return {row.id: load(Migration, row) for row in found}
+
+
 def page(
     conn: Connection, project_id: str | None, wanted: paging.Page, *, statuses: Sequence[str] = ()
 ) -> list[Migration]:

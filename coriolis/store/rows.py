@@ -175,23 +175,6 @@ class Session:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effect:
-    key: str
-    task_id: str
-    execution_id: str
-    position: int
-    kind: str
-    name: str
-    state: str
-    ref: Json
-    epoch: int
-    doubtful: bool
-    sweep_at: dt.datetime | None
-    created_at: dt.datetime
-    updated_at: dt.datetime
-
-
-@dataclass(frozen=True, kw_only=True)
 class Hint:
     """One line of the outbox."""
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import exists, func, select
@@ -86,6 +86,17 @@ def expire(conn: Connection, lease_seconds: float, now: dt.datetime, limit: int)
         if gone.rowcount == 1:
             ended.append(session_id)
     return ended
+
+
+def drain_requested(conn: Connection, session_id: str) -> bool:
+    """Whether an operator wants the worker to take no new tasks."""
+    return bool(conn.execute(select(session.c.drain_requested).where(session.c.id == session_id)).scalar())
+
+
+def live_among(conn: Connection, session_ids: Collection[str]) -> set[str]:
+    """Those of these sessions that are live. One statement."""
+    query = select(session.c.id).where(session.c.id.in_(sorted(session_ids)), session.c.state == LIVE)
+    return set(conn.execute(query).scalars())
 
 
 def get(conn: Connection, session_id: str) -> Session | None:

@@ -6,9 +6,10 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, or_, select, tuple_
+from sqlalchemy import Select, and_, bindparam, case, func, or_, select, tuple_
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
 from sqlalchemy.engine import Connection
@@ -29,6 +30,8 @@ ORDER = paging.Order(
     default_direction=paging.ASCENDING,
 )
 
+_FINAL = [state.value for state in FINAL_TASK_STATES]
+
 # What may change after a task was stored, other than by a claim.
 _MUTABLE = (
     "state",
@@ -43,7 +46,6 @@ _MUTABLE = (
     "error_retryable",
     "finished_at",
     "updated_at",
-    "spec",
 )
 
 
@@ -84,7 +86,6 @@ def _changing(one: Task, now: dt.datetime) -> dict[str, Any]:
         "error_retryable": bool(error and error.retryable),
         "finished_at": now if one.state in FINAL_TASK_STATES else None,
         "updated_at": now,
-        "spec": _spec(one),
     }
 
 
@@ -128,10 +129,10 @@ def insert(
     conn: Connection,
     new: Sequence[Task],
     positions: Mapping[tuple[str, str], int],
-    regions: Sequence[str],
+    regions: Mapping[str, Sequence[str]],
     now: dt.datetime,
 ) -> None:
-    """Stores compiled or expanded tasks. ``positions`` is by (execution, instance); ``regions`` of the endpoints."""
+    """Stores compiled or expanded tasks. ``positions`` is by (execution, instance), ``regions`` by execution."""
     if not new:
         return
     conn.execute(
@@ -150,9 +151,11 @@ def insert(
                 "role": one.role.value,
                 "maker": one.maker,
                 "item": one.item,
-                "needs_key": needs_key(one.needs, regions),
+                "placeholder": one.each is not None,
+                "needs_key": needs_key(one.needs, regions[one.execution_id]),
                 "event_seq": 0,
                 "created_at": now,
+                "spec": _spec(one),
                 **_changing(one, now),
             }
             for one in new
@@ -180,36 +183,107 @@ def of_instances(conn: Connection, keys: Sequence[Key]) -> dict[Key, dict[str, T
 
 
 _SAVE = sql_update(task).values({name: bindparam(name) for name in _MUTABLE})
+_SAVE_SPEC = sql_update(task).values({name: bindparam(name) for name in (*_MUTABLE, "spec")})
 
 
 def save(conn: Connection, changes: Sequence[tuple[Task, Task]], now: dt.datetime) -> None:
-    """Stores decided changes, (as it was decided on, as it shall be). One statement.
+    """Stores decided changes, (as it was decided on, as it shall be). At most two statements.
 
     :raises Clash: a row is not any more what it was (a claim came between): decide again
     """
-    if not changes:
-        return
-    parameters = [
-        {
+    plain, redrawn = [], []
+    for before, after in sorted(changes, key=lambda pair: pair[0].id):
+        values = {
             "b_id": before.id,
             "b_state": before.state.value,
             "b_epoch": before.epoch,
             "b_session": before.session_id,
             **_changing(after, now),
         }
-        for before, after in sorted(changes, key=lambda pair: pair[0].id)
-    ]
-    result = conn.execute(_SAVE.where(fence.as_decided()), parameters)
-    if result.rowcount != len(parameters):
-        raise Clash(f"{len(parameters) - result.rowcount} of {len(parameters)} tasks changed meanwhile")
+        if (before.parents, before.takes) == (after.parents, after.takes):
+            plain.append(values)
+        else:
+            redrawn.append({**values, "spec": _spec(after)})
+    for statement, parameters in ((_SAVE, plain), (_SAVE_SPEC, redrawn)):
+        if parameters:
+            result = conn.execute(statement.where(fence.as_decided()), parameters)
+            if result.rowcount != len(parameters):
+                raise Clash(f"{len(parameters) - result.rowcount} of {len(parameters)} tasks changed meanwhile")
 
 
-def held_by(conn: Connection, session_ids: Sequence[str]) -> list[tuple[Key, str]]:
-    """(instance, task id) of all tasks that run in these sessions."""
-    query = select(task.c.execution_id, task.c.position, task.c.id).where(
-        task.c.session_id.in_(list(session_ids)), task.c.state == TaskState.RUNNING
+def without_owner(conn: Connection) -> dict[Key, set[str]]:
+    """The instances that have RUNNING tasks of dead sessions, with the ids of those sessions."""
+    query = (
+        select(task.c.execution_id, task.c.position, task.c.session_id)
+        .where(task.c.state == TaskState.RUNNING.value, ~fence.is_live(task.c.session_id))
+        .distinct()
     )
-    return [((row.execution_id, row.position), row.id) for row in conn.execute(query)]
+    found: dict[Key, set[str]] = {}
+    for row in conn.execute(query):
+        found.setdefault((row.execution_id, row.position), set()).add(row.session_id)
+    return found
+
+
+@dataclass(frozen=True)
+class Running:
+    """An attempt, as the store knows it."""
+
+    id: str
+    epoch: int
+    execution_id: str
+    position: int
+    stop_asked: bool
+    event_seq: int
+    synced_at: dt.datetime
+
+
+def running_in(conn: Connection, session_id: str) -> dict[str, Running]:
+    """The tasks that run in a session, by id."""
+    columns = (
+        task.c.id,
+        task.c.epoch,
+        task.c.execution_id,
+        task.c.position,
+        task.c.stop_asked,
+        task.c.event_seq,
+        task.c.synced_at,
+    )
+    query = select(*columns).where(task.c.session_id == session_id, task.c.state == TaskState.RUNNING.value)
+    return {row.id: Running(*row) for row in conn.execute(query)}
+
+
+def event_seqs(conn: Connection, task_ids: Sequence[str]) -> dict[str, int]:
+    """The highest event number taken in of each task's current epoch."""
+    query = select(task.c.id, task.c.event_seq).where(task.c.id.in_(list(task_ids)))
+    return {row.id: row.event_seq for row in conn.execute(query)}
+
+
+def note_event_seqs(conn: Connection, highest: Mapping[str, int]) -> None:
+    """Remembers the highest event numbers taken in."""
+    if highest:
+        statement = sql_update(task).where(task.c.id == bindparam("b_id")).values(event_seq=bindparam("b_seq"))
+        conn.execute(statement, [{"b_id": task_id, "b_seq": seq} for task_id, seq in sorted(highest.items())])
+
+
+def by_id(conn: Connection, task_ids: Sequence[str]) -> dict[str, tuple[Task, int]]:
+    """The planner's tasks of these ids, with their positions. One statement."""
+    query = select(task).where(task.c.id.in_(list(task_ids)))
+    return {row.id: (from_row(row), row.position) for row in conn.execute(query)}
+
+
+def steps_of(conn: Connection, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
+    """(completed, all) work tasks of each instance; replaced placeholders do not count. One statement."""
+    done = func.sum(case((task.c.state == TaskState.COMPLETED.value, 1), else_=0))
+    query = (
+        select(task.c.execution_id, task.c.position, done, func.count())
+        .where(
+            tuple_(task.c.execution_id, task.c.position).in_(list(keys)),
+            task.c.role == Role.WORK.value,
+            or_(task.c.state.not_in(_FINAL), task.c.started_at.is_not(None)),
+        )
+        .group_by(task.c.execution_id, task.c.position)
+    )
+    return {(row[0], row[1]): (int(row[2]), int(row[3])) for row in conn.execute(query)}
 
 
 # ---- for the wire ----------------------------------------------------------------------------------------------
@@ -245,8 +319,12 @@ _NOT_YET = (TaskState.SCHEDULED.value, TaskState.UNSCHEDULED.value)
 
 
 def _visible(query: Select[Any]) -> Select[Any]:
-    """Undo and cleanup tasks are shown once they are to run."""
-    return query.where(or_(task.c.role == Role.WORK.value, task.c.state.not_in(_NOT_YET)))
+    """Undo and cleanup tasks are shown once they are to run, placeholders until they are replaced."""
+    work = and_(
+        task.c.role == Role.WORK.value,
+        or_(task.c.placeholder.is_(False), task.c.state != TaskState.UNSCHEDULED.value),
+    )
+    return query.where(or_(work, task.c.state.not_in(_NOT_YET)))
 
 
 def _shown(row: rows.AnyRow) -> rows.Task:

@@ -39,7 +39,7 @@ def long_text() -> TypeEngine[str]:
 # Naive UTC with microseconds. MariaDB's plain DATETIME cuts them off.
 Moment = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
-Seconds = Double()
+Seconds: TypeEngine[float] = Double()
 
 
 class Json(TypeDecorator[Any]):

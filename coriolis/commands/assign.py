@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Assembles what a worker gets for an attempt. A task is sent only the outputs that it names."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from coriolis.domain import effects as rules
+from coriolis.domain import outputs as naming
+from coriolis.domain.errors import Invalid
+from coriolis.domain.model import EffectState, Role, Side, Task
+from coriolis.domain.settle import SWEEP
+from coriolis.rpc.messages import Assign, Attempt, Effect, Endpoint
+from coriolis.store import checkpoints, effects, endpoints, executions, migrations, outputs
+from coriolis.store import rows as stored
+
+LOG = logging.getLogger(__name__)
+
+
+def assemble(conn: Connection, running: Mapping[str, tuple[Task, int]], now: dt.datetime) -> list[Assign]:
+    """The messages for these RUNNING tasks (with their positions), in this order. At most seven statements."""
+    if not running:
+        return []
+    runs = executions.find(conn, sorted({task.execution_id for task, _ in running.values()}))
+    jobs = migrations.find(conn, sorted({run.migration_id for run in runs.values()}))
+    ends = {job.origin_endpoint_id for job in jobs.values()} | {job.destination_endpoint_id for job in jobs.values()}
+    accounts = endpoints.find(conn, sorted(ends), None)
+    wanted: dict[tuple[str, int], set[str]] = {}
+    for task, position in running.values():
+        wanted.setdefault((task.execution_id, position), set()).update(task.takes)
+    given = outputs.fetch(conn, wanted)
+    ledger = effects.of_tasks(conn, sorted({task.maker or task.id for task, _ in running.values()}))
+    saved = checkpoints.of_tasks(conn, [task.id for task, _ in running.values() if task.epoch > 1])
+    return [
+        _assign(
+            task,
+            runs[task.execution_id],
+            jobs[runs[task.execution_id].migration_id],
+            accounts,
+            inputs=_inputs(task, given[(task.execution_id, position)]),
+            effects=tuple(_wire(effect) for effect in _due(task, ledger[task.maker or task.id], now)),
+            checkpoint=saved.get(task.id),
+        )
+        for task, position in running.values()
+    ]
+
+
+def _assign(
+    task: Task,
+    run: stored.Execution,
+    job: stored.Migration,
+    accounts: Mapping[str, stored.Endpoint],
+    **more: Any,
+) -> Assign:
+    assert task.session_id is not None
+    source = task.side in (Side.SOURCE, Side.BOTH)
+    destination = task.side in (Side.DESTINATION, Side.BOTH)
+    return Assign(
+        attempt=Attempt(task_id=task.id, epoch=task.epoch, session_id=task.session_id),
+        execution_id=run.id,
+        project_id=run.project_id,
+        instance=task.instance,
+        kind=task.kind,
+        name=task.name,
+        item=task.item,
+        params={**task.params, "maker": task.maker} if task.maker else task.params,
+        source=_account(accounts[job.origin_endpoint_id]) if source else None,
+        destination=_account(accounts[job.destination_endpoint_id]) if destination else None,
+        source_environment=job.source_environment,
+        destination_environment=job.destination_environment,
+        network_map=job.network_map,
+        storage_mappings=job.storage_mappings,
+        request_id=run.request_id,
+        **more,
+    )
+
+
+def _inputs(task: Task, given: Mapping[str, Any]) -> dict[str, Any]:
+    """An undo or a cleanup may come before its maker's inputs are complete. A correct graph gives a work task all
+    that it takes; if it did not, the worker would fail the task, whereas failing here would leave it for ever."""
+    if task.role is not Role.WORK:
+        return naming.available(task, given)
+    try:
+        return naming.inputs(task, given)
+    except Invalid as error:
+        LOG.error("Task %s is sent without its inputs: %s", task.id, error.message)
+        return {}
+
+
+def _due(task: Task, ledger: Iterable[rules.Effect], now: dt.datetime) -> list[rules.Effect]:
+    """What there may be of the task, or of its maker; for a sweep, only what nobody wants."""
+    if task.params.get(SWEEP):
+        return [effect for effect in ledger if rules.loose_from(effect, now) is not None]
+    return [effect for effect in ledger if effect.state is not EffectState.GONE]
+
+
+def _wire(effect: rules.Effect) -> Effect:
+    return Effect(
+        key=effect.key,
+        kind=effect.kind,
+        name=effect.name,
+        state=effect.state.value,
+        ref=effect.ref,
+        doubtful=effect.doubtful_until is not None,
+    )
+
+
+def _account(row: stored.Endpoint) -> Endpoint:
+    return Endpoint(type=row.type, sealed=row.sealed, secret_ref=row.secret_ref)

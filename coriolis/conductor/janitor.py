@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Forgets what is no longer needed, in small chunks: old migrations, idempotency keys, dead sessions."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from coriolis.commands import migrations
+from coriolis.store import idempotency, sessions
+from coriolis.store.engine import Database
+
+CHUNK = 100
+KEYS_KEPT = dt.timedelta(days=7)
+SESSIONS_KEPT = dt.timedelta(days=7)
+
+
+def clean(db: Database, *, retention_days: int) -> int:
+    """One chunk of each kind; gives how many rows of the largest kind went, so that the caller knows to come again.
+
+    ``retention_days`` 0 keeps migrations.
+    """
+    now = db.utcnow()
+    gone = [
+        db.write(idempotency.forget, now - KEYS_KEPT, CHUNK),
+        db.write(sessions.forget, now - SESSIONS_KEPT, CHUNK),
+    ]
+    if retention_days:
+        gone.append(migrations.purge_chunk(db, now - dt.timedelta(days=retention_days), limit=CHUNK))
+    return max(gone)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shell around ``domain.placement``: read what is ready and who is free, choose, claim, assemble, send."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from prometheus_client import Counter, Gauge
+from sqlalchemy.engine import Connection
+
+from coriolis.commands import assign
+from coriolis.domain.capabilities import Capability
+from coriolis.domain.model import Task, TaskState
+from coriolis.domain.placement import Candidate, Limits, Request, place, refused_by
+from coriolis.rpc.messages import Assign
+from coriolis.store import checkpoints, placing, sessions
+from coriolis.store.engine import Database
+from coriolis.store.placing import Claim, Ready
+from coriolis.store.rows import Session
+
+CLAIMS = Counter("coriolis_claims_total", "Tasks that were assigned to a worker.")
+LOST_CLAIMS = Counter("coriolis_claims_lost_total", "Claims that another scheduler, or a cancel, forestalled.")
+REFUSED = Gauge("coriolis_tasks_without_worker", "Ready tasks, of those last looked at, that no live worker can run.")
+
+_KNOWN = frozenset(Capability)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispatched:
+    """``full``: as many as were asked for were ready, so that there may be more."""
+
+    assigns: list[Assign] = field(default_factory=list)
+    full: bool = False
+
+
+def dispatch(db: Database, *, limit: int, tasks_per_endpoint: int) -> Dispatched:
+    """Assigns at most ``limit`` ready tasks, in one transaction of a constant number of statements. The caller sends
+    the messages; one that is lost is sent again with the worker's next sync."""
+    return db.write(_dispatch, db, limit, tasks_per_endpoint)
+
+
+def _dispatch(conn: Connection, db: Database, limit: int, tasks_per_endpoint: int) -> Dispatched:
+    now = db.utcnow()
+    candidates = _candidates(sessions.live(conn), sessions.running_counts(conn))
+    free = sum(max(0, one.slots - one.running) for one in candidates if not one.draining)
+    if not free:
+        return Dispatched()
+    used = placing.running_on_endpoints(conn)
+    full = [end for end, count in used.items() if count >= tasks_per_endpoint]
+    wanted = min(limit, free)
+    found = _placeable(conn, now, wanted, candidates, full)
+    chosen = _choose(conn, found, candidates, used, tasks_per_endpoint)
+    claimed = placing.claim(conn, chosen, now)
+    CLAIMS.inc(len(claimed))
+    LOST_CLAIMS.inc(len(chosen) - len(claimed))
+    assigns = assign.assemble(conn, _running(found, claimed), now)
+    return Dispatched(assigns=assigns, full=len(found) == wanted)
+
+
+def _candidates(live: Sequence[Session], running: Mapping[str, int]) -> list[Candidate]:
+    return [
+        Candidate(
+            session_id=one.id,
+            host=one.host,
+            providers={
+                name: frozenset(Capability(each) for each in capabilities if each in _KNOWN)
+                for name, capabilities in one.providers.items()
+            },
+            regions=frozenset(one.regions),
+            slots=one.slots,
+            running=running.get(one.id, 0),
+            draining=one.draining or one.drain_requested,
+            load=one.load,
+        )
+        for one in live
+    ]
+
+
+def _placeable(
+    conn: Connection, now: dt.datetime, wanted: int, candidates: Sequence[Candidate], full: Sequence[str]
+) -> list[tuple[Ready, Request]]:
+    """Ready tasks that some worker could run. Those that nobody can run must not stand in the way of the others:
+    their kind is left out, and the look is taken again; there are few kinds."""
+    hopeless: dict[str, int] = {}
+    while True:
+        found = placing.ready(conn, now, wanted, without_keys=hopeless, without_endpoints=full)
+        regions = placing.regions_of(conn, {end for one in found for end in one.endpoints})
+        requests = [
+            (
+                one,
+                Request(
+                    task_id=one.task.id,
+                    needs=one.task.needs,
+                    regions=frozenset().union(*(regions.get(end, frozenset()) for end in one.endpoints)),
+                    limits=tuple(f"endpoint:{end}" for end in one.endpoints),
+                ),
+            )
+            for one in found
+        ]
+        lost = [
+            one.needs_key
+            for one, request in requests
+            if all(worker.draining or refused_by(worker, request) for worker in candidates)
+        ]
+        if not lost:
+            REFUSED.set(sum(hopeless.values()))
+            return requests
+        for key in lost:
+            hopeless[key] = hopeless.get(key, 0) + 1
+
+
+def _choose(
+    conn: Connection,
+    found: Sequence[tuple[Ready, Request]],
+    candidates: Sequence[Candidate],
+    used: Mapping[str, int],
+    tasks_per_endpoint: int,
+) -> list[Claim]:
+    """Claims to be made. A retry prefers the host where its checkpoint is."""
+    saved = checkpoints.of_tasks(conn, [one.task.id for one, _ in found if one.task.epoch > 0])
+    requests = [
+        replace(request, host=saved[request.task_id].get("host"))
+        if isinstance(saved.get(request.task_id), dict)
+        else request
+        for _, request in found
+    ]
+    keys = {key for request in requests for key in request.limits}
+    limits = Limits(
+        maximum=dict.fromkeys(keys, tasks_per_endpoint),
+        used={f"endpoint:{end}": count for end, count in used.items()},
+    )
+    choices, _ = place(requests, candidates, limits)
+    epochs = {one.task.id: one.task.epoch for one, _ in found}
+    hosts = {one.session_id: one.host for one in candidates}
+    return [
+        Claim(choice.task_id, epochs[choice.task_id], choice.session_id, hosts[choice.session_id]) for choice in choices
+    ]
+
+
+def _running(found: Sequence[tuple[Ready, Request]], claimed: Sequence[Claim]) -> dict[str, tuple[Task, int]]:
+    """The claimed tasks as they are now, with their positions."""
+    owners = {claim.task_id: claim for claim in claimed}
+    return {
+        one.task.id: (
+            replace(
+                one.task,
+                state=TaskState.RUNNING,
+                session_id=owners[one.task.id].session_id,
+                epoch=one.task.epoch + 1,
+                not_before=None,
+            ),
+            one.position,
+        )
+        for one, _ in found
+        if one.task.id in owners
+    }
