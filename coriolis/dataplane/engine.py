@@ -187,6 +187,7 @@ class Engine:
             view = slot.part(part)
             if part.kind is Kind.ZERO:
                 view[:] = bytes(part.length)
+                self._counters.skipped += part.length
                 continue
             slot.pending += 1
             buffer = libnbd.Buffer.from_buffer(view)

@@ -60,7 +60,7 @@ def _check_blocks(file: ImageFile, at: int) -> None:
         raise InvalidImage(f"{file.path.name}: its dynamic header is damaged; get it again")
     bitmap = -(-(block // _SECTOR // 8) // _SECTOR) * _SECTOR
     for entry in file.table("I", table_at, entries, big=True, what="block table"):
-        if entry != _UNUSED and entry * _SECTOR + bitmap >= file.size - _SECTOR:
+        if entry != _UNUSED and entry * _SECTOR + bitmap + block > file.size - _SECTOR:
             raise file.truncated("block data", entry * _SECTOR + bitmap + block)
 
 
@@ -78,7 +78,7 @@ def read_vhdx(file: ImageFile) -> int:
     at, length = regions[_BAT]
     for entry in file.table("Q", at, length // 8, big=False, what="block table"):
         offset = (entry >> 20) << 20
-        if entry & 7 in (_PRESENT, _PARTLY) and offset >= file.size:
+        if entry & 7 in (_PRESENT, _PARTLY) and offset + block > file.size:
             raise file.truncated("block data", offset + block)
     return int(size)
 

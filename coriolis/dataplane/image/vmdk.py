@@ -163,15 +163,14 @@ def _check_grains(file: ImageFile, directory: int, grain: int, entries: int, cap
 
 def rewritten(descriptor: Descriptor, names: list[str]) -> str:
     """A descriptor for the same extents under ``names`` with nothing else from the original in it."""
+    sparse = descriptor.extents[0].type == "SPARSE"
+    # No blank lines: QEMU 7.2 skips over one into the extent below it and takes that extent twice.
     lines = [
         "# Disk DescriptorFile",
         "version=1",
         "CID=fffffffe",
         f"parentCID={_NO_PARENT}",
-        'createType="twoGbMaxExtentSparse"'
-        if descriptor.extents[0].type == "SPARSE"
-        else 'createType="twoGbMaxExtentFlat"',
-        "",
+        f'createType="{"twoGbMaxExtentSparse" if sparse else "twoGbMaxExtentFlat"}"',
     ]
     for extent, name in zip(descriptor.extents, names, strict=True):
         if extent.type == "ZERO":
