@@ -40,7 +40,10 @@ def connect_cloud(cloud: str | None = None, **options: Any) -> Proxy:
 def connect_url(url: str, token: str) -> Proxy:
     """``url`` ends in ``/v1/{project_id}``."""
     session = ks_session.Session(auth=token_endpoint.Token(url, token), app_name="coriolis")
-    return Proxy(session, service_type="migration", endpoint_override=url)
+    proxy = Proxy(session, service_type="migration", endpoint_override=url)
+    # A proxy takes cache settings from a connection, which sets this attribute when it makes the proxy itself.
+    proxy._connection = openstack.connection.Connection(session=session)
+    return proxy
 
 
 def default_state_dir() -> Path:
