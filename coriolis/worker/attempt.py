@@ -153,9 +153,9 @@ class Running:
         if outcome == host.STALE or self._wish is Wish.ABANDON or (answer is None and self._fenced()):
             return None
         if outcome != host.COMPLETED and self._wish is Wish.CANCEL:
-            outcome = host.CANCELED
+            outcome, error = host.CANCELED, classify.died(status) if answer is None else None
         elif outcome != host.COMPLETED and self._wish is Wish.GIVE_BACK:
-            outcome = RETURNED
+            outcome, error = RETURNED, classify.died(status) if answer is None else None
         elif outcome == host.CANCELED:  # nobody asked it to stop: it died, or was terminated
             outcome, error = host.FAILED, classify.died(status)
         elif answer is not None and outcome == host.FAILED:

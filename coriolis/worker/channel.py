@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The socket between the agent and a child: one JSON object per line, both ways. Disk bytes never pass here.
 
-    agent -> child   {"job": {...}} once, {"cancel": true}, {"reply": n, "value": ... | "error": ...}
-    child -> agent   {"started": clock}, {"log": {...}}, {"mask": [...]}, {"progress": {...}}, {"event": [level, text]},
-                     {"checkpoint": ...}, {"ask": n, "effect": {...}}, {"result": {...}}
+agent -> child   {"job": {...}} once, {"cancel": true}, {"reply": n, "value": ... | "error": ...}
+child -> agent   {"started": clock}, {"log": {...}}, {"mask": [...]}, {"progress": {...}}, {"event": [level, text]},
+                 {"checkpoint": ...}, {"ask": n, "effect": {...}}, {"result": {...}}
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from coriolis import dataplane
 from coriolis.domain.errors import CoriolisError, Unavailable
+from coriolis.domain.retry import DIED
 from coriolis.providers.api import ProviderError
 from coriolis.rpc.messages import Error
 
 BUG = "task.bug"
-DIED = "task.died"  # the child ended without a word: retryable
 _BUG_MESSAGE = "A bug in the provider or the worker ended this task ({kind}); the worker's log has the details."
 
 # The first class that fits.

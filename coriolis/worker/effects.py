@@ -46,11 +46,13 @@ class Ledger:
         intended = Effect(key=key, kind=kind, name=name, state=EffectState.INTENDED.value)
         self._demand(intended)
         ref = make(key)
-        try:
-            self._demand(dataclasses.replace(intended, state=EffectState.LIVE.value, ref=ref))
-        except Stale:
-            remove(ref, key)  # the key is this attempt's own, so nobody else uses what it made
-            raise
+        live = dataclasses.replace(intended, state=EffectState.LIVE.value, ref=ref)
+        ack = self._ask(live)
+        if not ack.accepted:
+            # Live in the ledger: the write was taken in before, its answer was lost, and a later attempt may use it.
+            if ack.effect is None or ack.effect.state != EffectState.LIVE:
+                remove(ref, key)
+            raise _stale(name)
         return ref
 
     def switch(self, kind: str, name: str, act: Callable[[], Json], intent: Json) -> Json:
@@ -72,7 +74,13 @@ class Ledger:
         return ref
 
     def remove(self, effect: Effect, remove: Remove) -> None:
-        """Removes the thing and says so. :raises Stale: the task is not ours any more; the thing is gone anyway"""
+        """Removes the thing and says so. What this task itself has made is announced as doomed before: when the task
+        is not ours any more, somebody else may be using it.
+
+        :raises Stale: the task is not ours any more
+        """
+        if self._owner is None:
+            self._demand(dataclasses.replace(effect, state=EffectState.INTENDED.value), doomed=True)
         remove(effect.ref, effect.key)
         self._demand(dataclasses.replace(effect, state=EffectState.GONE.value))
 
@@ -82,8 +90,18 @@ class Ledger:
         if effect is not None:
             self.remove(effect, remove)
 
-    def _demand(self, effect: Effect) -> None:
-        if not self._write(EffectWrite(attempt=self._attempt, effect=effect, owner=self._owner)).accepted:
-            raise Stale(f"{effect.name}: the task belongs to another attempt by now")
-        with self._lock:
-            self._known[effect.key] = effect
+    def _demand(self, effect: Effect, *, doomed: bool = False) -> None:
+        if not self._ask(effect, doomed=doomed).accepted:
+            raise _stale(effect.name)
+
+    def _ask(self, effect: Effect, *, doomed: bool = False) -> EffectAck:
+        write = EffectWrite(attempt=self._attempt, effect=effect, owner=self._owner, doomed=doomed)
+        ack = self._write(write)
+        if ack.accepted:
+            with self._lock:
+                self._known[effect.key] = effect
+        return ack
+
+
+def _stale(name: str) -> Stale:
+    return Stale(f"{name}: the task belongs to another attempt by now")

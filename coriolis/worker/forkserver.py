@@ -51,6 +51,7 @@ def main(argv: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     proctree.be_subreaper()
     providers, errors = preload(argv[2:])
+    host.warm_up()
     with os.fdopen(greeting, "w", encoding="utf-8") as pipe:
         json.dump({"providers": {n: host.describe(p) for n, p in providers.items()}, "errors": errors}, pipe)
     gc.collect()

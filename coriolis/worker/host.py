@@ -30,7 +30,7 @@ from coriolis.domain.capabilities import wire_types
 from coriolis.domain.codec import from_json, to_json
 from coriolis.domain.errors import Invalid, Stale
 from coriolis.providers.api import Cancelled, Connection, Context, Provider
-from coriolis.rpc.messages import Assign, EffectAck, EffectWrite, Endpoint, ProviderCall
+from coriolis.rpc.messages import Assign, Attempt, Effect, EffectAck, EffectWrite, Endpoint, ProviderCall
 from coriolis.worker import calls, classify, credentials, sequence
 from coriolis.worker.channel import Channel
 from coriolis.worker.effects import Ledger
@@ -71,6 +71,25 @@ def run(channel: int, stdout: int, stderr: int, *, providers: Mapping[str, Provi
     except Terminated:
         return 128 + signal.SIGTERM
     return 0
+
+
+def warm_up() -> None:
+    """Does once, before any fork, what is slow the first time: TaskFlow looks for its engines on the whole disk, and
+    the codec resolves the annotations of the records."""
+    settings = WorkerSettings(host="", state_path=Path())
+    assign = Assign(
+        attempt=Attempt(task_id="", epoch=0, session_id=""),
+        execution_id="",
+        project_id="",
+        instance="",
+        kind="",
+        name="",
+        source=Endpoint(type=""),
+        effects=(Effect(key="", kind="", name="", state=""),),
+    )
+    order = Order(settings=settings, vault=VaultSettings(key_file=""), scratch="", log_level=0, assign=assign)
+    from_json(Order, to_json(order))
+    sequence.run([sequence.Step(name="nothing", run=lambda results: None)], may_revert)
 
 
 def describe(provider: Provider) -> dict[str, Any]:

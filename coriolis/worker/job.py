@@ -62,6 +62,4 @@ class Job:
 
     @property
     def journal(self) -> Path:
-        return journals.journal(
-            self.settings.state_path, self.assign.execution_id, self.assign.instance, self.item
-        )
+        return journals.journal(self.settings.state_path, self.assign.execution_id, self.assign.instance, self.item)

@@ -41,7 +41,7 @@ class FakeConductor:
     results: list[Result] = field(default_factory=list)
     effects: dict[str, Effect] = field(default_factory=dict)
     writes: list[EffectWrite] = field(default_factory=list)
-    reply: SyncReply = SyncReply(accepted=True)  # the next replies
+    reply: SyncReply = field(default_factory=lambda: SyncReply(accepted=True))  # the next replies
     changed: threading.Condition = field(default_factory=threading.Condition)
     served: Served | None = None
 
@@ -63,9 +63,7 @@ class FakeConductor:
         found: list[str] = []
 
         def look() -> bool:
-            found[:] = [
-                p.message for r in self.reports if r.task_id == task_id for p in r.progress if p.item == item
-            ]
+            found[:] = [p.message for r in self.reports if r.task_id == task_id for p in r.progress if p.item == item]
             return bool(found)
 
         self.wait(look)

@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,21 +14,9 @@ from coriolis.rpc.messages import WORKER, Assign, Attempt, Endpoint
 from coriolis.runtime.secrets import Vault, create_keys
 from coriolis.worker.agent import WorkerService
 from coriolis.worker.settings import VaultSettings, WorkerSettings
+from tests.unit.worker.conductor import FakeConductor
 
 HERE = Path(__file__).parent
-
-
-def load(name: str) -> ModuleType:
-    """A module that lies beside this file (tests are no package)."""
-    full = f"worker_tests_{name}"
-    if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, HERE / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[full] = module
-        spec.loader.exec_module(module)
-    return sys.modules[full]
 
 
 @pytest.fixture
@@ -63,8 +48,8 @@ def bus() -> Iterator[LocalBus]:
 
 
 @pytest.fixture
-def conductor(bus: LocalBus) -> Any:
-    return load("conductor").FakeConductor(bus).serve()
+def conductor(bus: LocalBus) -> FakeConductor:
+    return FakeConductor(bus).serve()
 
 
 @pytest.fixture
@@ -78,7 +63,7 @@ def made(tmp_path: Path) -> Path:
 class Bench:
     """A running worker and what a test does to it."""
 
-    def __init__(self, bus: LocalBus, conductor: Any, service: WorkerService, endpoint: Endpoint) -> None:
+    def __init__(self, bus: LocalBus, conductor: FakeConductor, service: WorkerService, endpoint: Endpoint) -> None:
         self.bus, self.conductor, self.service, self.endpoint = bus, conductor, service, endpoint
 
     def assign(self, instance: str, task_id: str | None = None, **changes: Any) -> str:
@@ -118,7 +103,7 @@ def settings(tmp_path: Path) -> WorkerSettings:
 def bench(
     plugin_path: None,
     bus: LocalBus,
-    conductor: Any,
+    conductor: FakeConductor,
     settings: WorkerSettings,
     vault: VaultSettings,
     seal: Callable[[dict[str, Any]], Endpoint],

@@ -13,8 +13,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from coriolis.providers.api import Cancelled, Capability, Context, Devices, Disk, Gone, Instance, Provider, Unavailable
-from coriolis.providers.api import connection_schema
+from coriolis.providers.api import (
+    Cancelled,
+    Capability,
+    Context,
+    Devices,
+    Disk,
+    Gone,
+    Instance,
+    Provider,
+    Unavailable,
+    connection_schema,
+)
 
 _LOG = logging.getLogger("coriolis.trial")
 
@@ -72,9 +82,13 @@ class Trial:
         if behave is None:
             raise Gone(f"no instance {name}")
         behave(context)
-        return Instance(id=name, name=name, num_cpu=1, memory_mb=64, devices=Devices(disks=(Disk(id="d", size_bytes=1),)))
+        devices = Devices(disks=(Disk(id="d", size_bytes=1),))
+        return Instance(id=name, name=name, num_cpu=1, memory_mb=64, devices=devices)
 
     # ---- behaviours
+
+    def do_clock(self, context: Context) -> None:
+        context.progress("at", 0, 0, repr(self.info["connected_at"]))
 
     def do_plain(self, context: Context) -> None:
         _touch(context, "plain")
@@ -153,5 +167,33 @@ PROVIDER = Provider(
     capabilities=frozenset({Capability.INVENTORY, Capability.VOLUMES}),
     connection_schema=connection_schema({"type": "object"}),
     connect=lambda info, context: Trial(info),
+    support="fake",
+)
+
+
+def _connect_at(info: dict[str, Any], context: Context) -> Trial:
+    at = time.monotonic()  # the first line of a provider's code that runs in an attempt
+    return Trial({**info, "connected_at": at})
+
+
+# What real providers of OpenStack preload.
+HEAVY = (
+    "openstack",
+    "openstack.connection",
+    "openstack.block_storage.v3._proxy",
+    "openstack.compute.v2._proxy",
+    "openstack.identity.v3._proxy",
+    "openstack.image.v2._proxy",
+    "openstack.network.v2._proxy",
+    "keystoneauth1.identity",
+)
+
+WARM = Provider(
+    name="trial-warm",
+    title="Trial with a heavy library",
+    capabilities=frozenset({Capability.INVENTORY}),
+    connection_schema=connection_schema({"type": "object"}),
+    connect=_connect_at,
+    preload=HEAVY,
     support="fake",
 )
