@@ -24,7 +24,7 @@ from coriolis.runtime.metrics import Exporter
 from coriolis.runtime.wsgi import WsgiService
 from coriolis.scheduler.service import SchedulerService, SchedulerSettings
 from coriolis.store.engine import Database
-from coriolis.worker.service import WorkerService
+from coriolis.worker.agent import WorkerService
 from coriolis.worker.settings import VaultSettings, WorkerSettings
 
 DISTRIBUTION = "coriolis"
@@ -34,9 +34,8 @@ def release() -> str:
     return metadata.version(DISTRIBUTION)
 
 
-def settings_of(cls: Any, conf: cfg.ConfigOpts, group: str, **more: Any) -> Any:
+def settings_of(cls: Any, options: cfg.ConfigOpts.GroupAttr, **more: Any) -> Any:
     """A settings record from the options of a group that have its fields' names."""
-    options = conf[group]
     shared = {name: options[name] for name in cls.__dataclass_fields__ if name in options and name not in more}
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in shared.items()}, **more)
 
@@ -61,7 +60,7 @@ def vault_settings(conf: cfg.ConfigOpts) -> VaultSettings:
 
 def _barbican(conf: cfg.ConfigOpts) -> dict[str, Any]:
     group = conf.barbican
-    plugin = ks_loading.get_plugin_loader(group.auth_type)
+    plugin: Any = ks_loading.get_plugin_loader(group.auth_type)
     names = (option.dest for option in plugin.get_options())
     return {
         "auth_type": group.auth_type,
@@ -89,7 +88,7 @@ def identity_filter(conf: cfg.ConfigOpts) -> identity.IdentityFilter:
 
 
 def api(conf: cfg.ConfigOpts, db: Database, bus: Bus) -> WsgiService:
-    settings = settings_of(ApiSettings, conf, "api", conf=conf, max_body_bytes=conf.api.max_request_body_bytes)
+    settings = settings_of(ApiSettings, conf.api, conf=conf, max_body_bytes=conf.api.max_request_body_bytes)
     return WsgiService(
         make_app(settings, db, bus, vault(conf), identity_filter(conf)),
         address=conf.api.listen_address,
@@ -101,18 +100,17 @@ def api(conf: cfg.ConfigOpts, db: Database, bus: Bus) -> WsgiService:
 
 
 def conductor(conf: cfg.ConfigOpts, db: Database, bus: Bus) -> ConductorService:
-    return ConductorService(settings_of(ConductorSettings, conf, "engine"), db, bus)
+    return ConductorService(settings_of(ConductorSettings, conf.engine), db, bus)
 
 
 def scheduler(conf: cfg.ConfigOpts, db: Database, bus: Bus) -> SchedulerService:
-    return SchedulerService(settings_of(SchedulerSettings, conf, "engine"), db, bus)
+    return SchedulerService(settings_of(SchedulerSettings, conf.engine), db, bus)
 
 
 def worker(conf: cfg.ConfigOpts, bus: Bus) -> WorkerService:
     settings = settings_of(
         WorkerSettings,
-        conf,
-        "worker",
+        conf.worker,
         host=conf.host,
         state_path=Path(conf.state_path),
         regions=tuple(conf.regions),

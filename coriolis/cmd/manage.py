@@ -79,8 +79,7 @@ def _parsers(top: Any) -> None:
         owner = top
         if group:
             if group[0] not in groups:
-                parser = top.add_parser(group[0])
-                groups[group[0]] = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+                groups[group[0]] = top.add_parser(group[0]).add_subparsers(dest="verb", required=True, metavar="VERB")
             owner = groups[group[0]]
         parser: argparse.ArgumentParser = owner.add_parser(verb, help=function.__doc__, description=function.__doc__)
         parser.set_defaults(run=function)

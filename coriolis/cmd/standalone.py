@@ -94,7 +94,12 @@ def _run(conf: cfg.ConfigOpts, directory: Path) -> int:
     schema.upgrade(db)
     bus = LocalBus()
     api = assembly.api(conf, db, bus)
-    services = [assembly.conductor(conf, db, bus), assembly.scheduler(conf, db, bus), assembly.worker(conf, bus), api]
+    services: list[launcher.Service] = [
+        assembly.conductor(conf, db, bus),
+        assembly.scheduler(conf, db, bus),
+        assembly.worker(conf, bus),
+        api,
+    ]
     try:
         api.bind()
     except OSError as error:
