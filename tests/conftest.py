@@ -32,6 +32,8 @@ def _away_from_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             if name.startswith(_OF_THE_USER):
                 patch.delenv(name)
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        # stevedore chose its cache in the old home directory when it was imported
+        patch.setattr("stevedore._cache._c._disable_caching", True, raising=False)
         yield
 
 

@@ -11,6 +11,7 @@ import pytest
 from coriolis.dataplane import open_source
 from coriolis.providers.api import (
     Capability,
+    Conflict,
     Connection,
     Context,
     Gone,
@@ -139,8 +140,15 @@ class SourceContract(Subject):
         assert connection.inventory.get_instance(source_environment, instance.id, context) == instance
 
     def test_later_writes_do_not_show(
-        self, take: Take, reader: ReadBlocks, instance: Instance, mutate: Mutate | None, context: Context
+        self,
+        plugin: Provider,
+        take: Take,
+        reader: ReadBlocks,
+        instance: Instance,
+        mutate: Mutate | None,
+        context: Context,
     ) -> None:
+        """Or reading is refused, by a provider that says so (trait ``holds_snapshots`` false)."""
         self._need_mutation(mutate, instance)
         assert mutate is not None
         taken = take("contract-snapshot-1")
@@ -149,6 +157,11 @@ class SourceContract(Subject):
         with reader.open_source(taken, disk.disk_id, context) as source:
             before = blocks.read_source(source, size)
         mutate(instance, disk.disk_id, 4096, b"later" * 100)
+        if not plugin.traits.get("holds_snapshots", True):
+            with pytest.raises(Conflict):
+                with reader.open_source(taken, disk.disk_id, context):
+                    pass
+            return
         with reader.open_source(taken, disk.disk_id, context) as source:
             assert blocks.read_source(source, size) == before
 

@@ -87,4 +87,5 @@ PROVIDER = Provider(
     connect=connect,
     source_schema=SOURCE_SCHEMA,
     preload=("coriolis.providers.ova.connection",),
+    traits={"holds_snapshots": False},  # a file that was written after its snapshot is refused, not kept
 )

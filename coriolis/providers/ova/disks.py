@@ -68,14 +68,15 @@ def packaged(package: Package, disk: VirtualDisk | None, file: File | None) -> D
         return DiskFile(pieces=(), capacity=disk.capacity if disk else None)
     return DiskFile(
         pieces=package.pieces(file),
-        format=_format(disk.format if disk else "", file.href),
+        format=format_of(disk.format if disk else "", file.href),
         capacity=disk.capacity if disk else None,
         compression=file.compression,
         whole=not package.archived,
     )
 
 
-def _format(uri: str, href: str) -> DiskFormat | None:
+def format_of(uri: str, href: str) -> DiskFormat | None:
+    """The image format that a descriptor means; None: the content has to tell."""
     by_uri = next((fmt for part, fmt in _FORMATS if part in uri.lower()), None)
     return by_uri or IMAGE_FORMATS.get(Path(href).suffix.lower())
 
