@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cancel, revoke, drain, and the deaths of every process involved: nothing of an attempt may be left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coriolis.rpc.messages import WORKER, Cancel, SyncReply
+from coriolis.worker import forks, proctree
+from coriolis.worker.agent import WorkerService
+
+
+def tree(service: WorkerService) -> list[int]:
+    """Everything below the worker's fork server, and what got away from it."""
+    server = service._warm.current()
+    below = proctree.descendants(server.pid) if server is not None else []
+    return sorted({*below, *proctree.marked(forks.MARK, service._mark)} - ({server.pid} if server else set()))
+
+
+def until(condition: Any, seconds: float = 15.0) -> bool:
+    limit = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def cancel(bench: Any, task: str) -> None:
+    bench.bus.cast(WORKER, Cancel(task_ids=(task,)), server=bench.service.session_id)
+
+
+@pytest.mark.parametrize("instance", ["polite", "stubborn", "hang", "daemon"])
+def test_cancel_is_felt_within_seconds_and_leaves_nothing(bench: Any, instance: str) -> None:
+    task = bench.assign(instance)
+    bench.conductor.said(task)
+    assert tree(bench.service)
+    start = time.monotonic()
+    cancel(bench, task)
+    result = bench.conductor.result_of(task)
+    assert result.outcome == "canceled"
+    assert result.error is None
+    assert time.monotonic() - start < 5.0
+    assert tree(bench.service) == []
+
+
+def test_a_child_that_can_be_terminated_tidies_up(bench: Any, made: Path) -> None:
+    task = bench.assign("stubborn")
+    bench.conductor.said(task)
+    cancel(bench, task)
+    bench.conductor.result_of(task)
+    assert (made / "tidied").exists()
+
+
+def test_cancel_comes_by_the_sync_reply_too(bench: Any) -> None:
+    task = bench.assign("polite")
+    bench.conductor.said(task)
+    bench.conductor.reply = SyncReply(accepted=True, cancel=(task,))
+    assert bench.conductor.result_of(task).outcome == "canceled"
+
+
+def test_a_stopped_child_is_killed(bench: Any) -> None:
+    task = bench.assign("polite")
+    child = int(bench.conductor.said(task).split()[1])
+    os.kill(child, signal.SIGSTOP)
+    cancel(bench, task)
+    assert bench.conductor.result_of(task).outcome == "canceled"
+    assert tree(bench.service) == []
+
+
+def test_revoked_is_killed_without_a_word(bench: Any) -> None:
+    task = bench.assign("daemon")
+    bench.conductor.said(task)
+    bench.conductor.reply = SyncReply(accepted=True, revoke=(task,))
+    assert until(lambda: tree(bench.service) == [])
+    bench.conductor.reply = SyncReply(accepted=True)
+    bench.assign("plain")
+    bench.conductor.result_of("task-plain")
+    assert [r.attempt.task_id for r in bench.conductor.results] == ["task-plain"]
+
+
+def test_a_daemon_does_not_outlive_a_good_attempt(bench: Any) -> None:
+    task = bench.assign("leaver")
+    daemon = int(bench.conductor.said(task).split()[1])
+    assert bench.conductor.result_of(task).outcome == "completed"
+    assert proctree.is_gone(daemon)
+    assert tree(bench.service) == []
+
+
+def test_a_killed_child_is_reported_and_leaves_nothing(bench: Any) -> None:
+    task = bench.assign("daemon")
+    words = bench.conductor.said(task).split()
+    os.kill(int(words[2]), signal.SIGKILL)
+    result = bench.conductor.result_of(task)
+    assert (result.outcome, result.error.code, result.error.retryable) == ("failed", "task.died", True)
+    assert tree(bench.service) == []
+
+
+def test_a_killed_keeper_leaves_nothing(bench: Any) -> None:
+    task = bench.assign("daemon")
+    bench.conductor.said(task)
+    server = bench.service._warm.current()
+    (keeper,) = proctree.children(server.pid)
+    os.kill(keeper, signal.SIGKILL)
+    assert bench.conductor.result_of(task).error.code == "task.died"
+    assert tree(bench.service) == []
+
+
+def test_a_killed_fork_server_leaves_nothing_and_comes_back(bench: Any) -> None:
+    task = bench.assign("daemon")
+    bench.conductor.said(task)
+    first = bench.service._warm.current().pid
+    os.kill(first, signal.SIGKILL)
+    assert bench.conductor.result_of(task).error.code == "task.died"
+    bench.assign("plain")
+    assert bench.conductor.result_of("task-plain", 60).outcome == "completed"
+    assert bench.service._warm.current().pid != first
+    assert tree(bench.service) == []
+
+
+def test_a_stuck_fork_server_is_replaced(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forks, "_FORK_SECONDS", 0.5)
+    task = bench.assign("hang")
+    bench.conductor.said(task)
+    server = bench.service._warm.current().pid
+    os.kill(server, signal.SIGSTOP)
+    refused = bench.conductor.result_of(bench.assign("plain"))
+    assert (refused.outcome, refused.error.retryable) == ("failed", True)
+    assert bench.conductor.result_of(task).error.code == "task.died"
+    assert proctree.is_gone(server)
+    again = bench.assign("plain", task_id="again")
+    assert bench.conductor.result_of(again, 60).outcome == "completed"
+
+
+def test_a_dead_session_kills_and_the_next_begins_empty(bench: Any) -> None:
+    task = bench.assign("daemon")
+    bench.conductor.said(task)
+    with bench.conductor.changed:
+        bench.conductor.alive = False
+    bench.conductor.wait(lambda: len(bench.conductor.registered) == 2)
+    assert tree(bench.service) == []
+    bench.conductor.wait(lambda: bench.conductor.syncs[-1].session_id == "session-2")
+    assert bench.conductor.syncs[-1].attempts == ()
+    bench.assign("plain")
+    assert bench.conductor.result_of("task-plain").attempt.session_id == "session-2"
+
+
+def test_an_assignment_for_an_older_session_is_ignored(bench: Any) -> None:
+    from coriolis.rpc.messages import Attempt
+
+    bench.assign("plain", task_id="old", attempt=Attempt(task_id="old", epoch=1, session_id="session-0"))
+    bench.assign("plain", task_id="new")
+    bench.conductor.result_of("new")
+    assert [r.attempt.task_id for r in bench.conductor.results] == ["new"]
+
+
+def test_doubled_assignments_start_one_attempt(bench: Any) -> None:
+    task = bench.assign("plain")
+    bench.assign("plain")
+    bench.conductor.result_of(task)
+    bench.assign("plain")
+    bench.assign("plain", task_id="last")
+    bench.conductor.result_of("last")
+    assert [r.attempt.task_id for r in bench.conductor.results] == [task, "last"]
+
+
+def test_a_newer_epoch_ends_the_older_attempt_first(bench: Any) -> None:
+    task = bench.assign("hang", task_id="t")
+    bench.conductor.said(task)
+    bench.assign("plain", task_id="t", epoch=2)
+    result = bench.conductor.result_of(task)
+    assert (result.outcome, result.attempt.epoch) == ("completed", 2)
+    assert tree(bench.service) == []
+
+
+def test_what_the_worker_should_run_but_does_not_is_started(bench: Any) -> None:
+    from coriolis.rpc.messages import Assign, Attempt
+
+    assign = Assign(
+        attempt=Attempt(task_id="lost", epoch=1, session_id=bench.service.session_id),
+        execution_id="e",
+        project_id="p",
+        instance="plain",
+        kind="inspect",
+        name="inspect",
+        source=bench.endpoint,
+    )
+    bench.conductor.reply = SyncReply(accepted=True, missing=(assign,))
+    assert bench.conductor.result_of("lost").outcome == "completed"
+
+
+# ---- the lease
+
+
+@pytest.fixture
+def short_lease(conductor: Any) -> None:
+    conductor.lease_seconds = 3.0
+
+
+def test_a_frozen_conductor_makes_the_worker_kill_before_the_lease_ends(short_lease: None, bench: Any) -> None:
+    task = bench.assign("daemon")
+    bench.conductor.said(task)
+    last = bench.conductor.syncs[-1]
+    bench.conductor.frozen.set()
+    start = time.monotonic()
+    assert until(lambda: tree(bench.service) == [])
+    assert time.monotonic() - start < bench.conductor.lease_seconds
+    assert last.session_id == "session-1"
+    # The conductor comes back: the session still lives, and the task is given out again under the same epoch.
+    bench.conductor.frozen.clear()
+    bench.conductor.wait(lambda: bench.conductor.syncs[-1].attempts == ())
+    assert len(bench.conductor.registered) == 1
+    assert until(lambda: not bench.service._is_fenced())
+    bench.assign("plain", task_id=task)
+    assert bench.conductor.result_of(task).outcome == "completed"
+
+
+def test_a_hanging_agent_cannot_keep_its_children(short_lease: None, bench: Any) -> None:
+    """The fork server enforces the lease by itself: here the agent's own threads do nothing at all."""
+    task = bench.assign("daemon")
+    bench.conductor.said(task)
+    bench.service._stopped.set()  # agent and watchdog end; the attempt stays
+    bench.service._wake.set()
+    assert until(lambda: tree(bench.service) == [])
+    assert bench.conductor.results == []
+
+
+def test_an_error_of_the_conductor_is_no_contact(short_lease: None, bench: Any) -> None:
+    task = bench.assign("hang")
+    bench.conductor.said(task)
+    bench.conductor.away = True
+    assert until(lambda: tree(bench.service) == [])
+
+
+# ---- leaving
+
+
+def test_drain_lets_attempts_finish_and_takes_no_more(bench: Any) -> None:
+    task = bench.assign("polite")
+    bench.conductor.said(task)
+    stopper = threading.Thread(target=bench.service.stop, args=(True,))
+    stopper.start()
+    bench.conductor.wait(lambda: bench.conductor.syncs[-1].draining)
+    late = bench.assign("plain", task_id="late")
+    assert bench.conductor.result_of(late).outcome == "returned"
+    cancel(bench, task)
+    assert bench.conductor.result_of(task).outcome == "canceled"
+    stopper.join(20)
+    assert not stopper.is_alive()
+    assert tree(bench.service) == []
+
+
+def test_what_does_not_finish_in_time_goes_back(bench: Any) -> None:
+    object.__setattr__(bench.service._settings, "drain_seconds", 0.2)
+    polite, hang = bench.assign("polite"), bench.assign("hang")
+    bench.conductor.said(polite)
+    bench.conductor.said(hang)
+    bench.service.stop(drain=True)
+    assert bench.conductor.result_of(polite).outcome == "returned"
+    assert bench.conductor.result_of(hang).outcome == "returned"
+    assert tree(bench.service) == []
+
+
+def test_stopping_at_once_gives_everything_back(bench: Any) -> None:
+    task = bench.assign("daemon")
+    bench.conductor.said(task)
+    start = time.monotonic()
+    bench.service.stop(drain=False)
+    assert time.monotonic() - start < 10
+    assert bench.conductor.result_of(task).outcome == "returned"
+    assert tree(bench.service) == []
+
+
+def test_the_conductor_may_ask_for_a_drain(bench: Any) -> None:
+    bench.conductor.reply = SyncReply(accepted=True, drain=True)
+    assert bench.service.drain_asked.wait(10)
+    assert bench.conductor.result_of(bench.assign("plain")).outcome == "returned"
