@@ -17,6 +17,14 @@ class TestNull(ProviderContract):
         return {"instances": 9, "disks": 2, "disk_size_bytes": 3 << 20}
 
 
+class TestNullDefinition(ProviderContract):
+    provider = "null_definition"
+
+    @pytest.fixture
+    def options(self) -> Options:
+        return {"instances": 3}
+
+
 class TestNullWithPattern(ProviderContract):
     provider = "null"
 

@@ -2,10 +2,12 @@
 """The provider that keeps nothing: instances by the million to read, volumes that swallow what is written.
 
 It costs no disk and no network, so that what is measured with it is the engine. Bytes are served by nbdkit.
+``null_definition`` is the same without bytes: a migration between two of them is four tasks.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from coriolis.providers.api import Capability, Connection, Context, Provider, connection_schema
@@ -77,4 +79,19 @@ PROVIDER = Provider(
     preload=("coriolis.providers.null.connection",),
     support="fake",
     traits={"keeps_bytes": False},
+)
+
+DEFINITION = dataclasses.replace(
+    PROVIDER,
+    name="null_definition",
+    title="Null, without bytes",
+    capabilities=frozenset(
+        {
+            Capability.INVENTORY,
+            Capability.NETWORKS,
+            Capability.STORAGE,
+            Capability.PLANNING,
+            Capability.COMPUTE,
+        }
+    ),
 )
