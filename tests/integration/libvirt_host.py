@@ -88,6 +88,11 @@ class LibvirtHost:
         return self.directory / "run/libvirt-sock"
 
     @property
+    def init_pid(self) -> int:
+        """The first process of the namespaces, by its number outside."""
+        return int(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()[0])
+
+    @property
     def uri(self) -> str:
         return f"qemu:///system?socket={self.socket}"
 

@@ -164,9 +164,7 @@ class LibvirtCompute:
         found = find_volume(self._link, pool, name)
         if found is None:
             raise Gone(f"there is no volume {volume.ref} on {self._link.uri}")
-        return VolumeFile(
-            path=str(found.path()), format=volume.properties["format"], type=volume.properties["type"]
-        )
+        return VolumeFile(path=str(found.path()), format=volume.properties["format"], type=volume.properties["type"])
 
     def _deployed(self, domain: libvirt.virDomain, *, with_instance: bool = False) -> Deployed:
         xml = existing_xml(self._link, domain)

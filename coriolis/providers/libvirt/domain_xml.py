@@ -320,6 +320,4 @@ def _boot_order(domain: ET.Element) -> tuple[dict[str, Any], ...]:
     if ordered:
         return tuple(entry for _, entry in sorted(ordered, key=lambda pair: pair[0]))
     words = {"hd": "disk", "network": "nic"}
-    return tuple(
-        {"type": words.get(e.get("dev", ""), e.get("dev", ""))} for e in domain.iterfind("./os/boot")
-    )
+    return tuple({"type": words.get(e.get("dev", ""), e.get("dev", ""))} for e in domain.iterfind("./os/boot"))

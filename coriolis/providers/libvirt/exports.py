@@ -27,19 +27,23 @@ START_SECONDS = 45.0
 # Exit statuses of the script.
 _HELD_BY_NEWER, _REFUSED, _LOCK_BUSY, _NO_RECORD = 73, 74, 75, 77
 
-# $1 record ("" for none), $2 epoch, $3 image, then options of qemu-nbd. Says "ready SOCKET".
+# A TERM that qemu-nbd gets just before its main loop is lost, so it is repeated.
 _ENSURE_ALONE = """\
+terminate() {
+    tries=0
+    while kill -TERM "$1" 2>/dev/null && "$2" "$1"; do
+        tries=$((tries + 1)); [ $tries -lt 200 ] || kill -KILL "$1"
+        sleep 0.05
+    done
+}
+there() { kill -0 "$1" 2>/dev/null; }
 alive() { [ -n "$1" ] && tr '\\0' '\\n' <"/proc/$1/cmdline" 2>/dev/null | grep -qxF -e "$image"; }
 evict() {
     held_epoch=; held_pid=
     read -r held_epoch held_pid <"$record" || :
     alive "$held_pid" || return 0
     [ "$held_epoch" -le "$epoch" ] || return 1
-    kill -TERM "$held_pid"; tries=0
-    while alive "$held_pid"; do
-        tries=$((tries + 1)); [ $tries -lt 100 ] || kill -KILL "$held_pid"
-        sleep 0.05
-    done
+    terminate "$held_pid" alive
 }
 lock() {
     while :; do
@@ -49,6 +53,7 @@ lock() {
     done
 }
 """
+# $1 record ("" for none), $2 epoch, $3 image, then options of qemu-nbd. Says "ready SOCKET".
 _SERVE = (
     "record=$1 epoch=$2 image=$3; shift 3\n"
     + _ENSURE_ALONE
@@ -56,10 +61,11 @@ _SERVE = (
 trap '' PIPE HUP
 exec 3<&0 </dev/null
 folder=$(mktemp -d /tmp/coriolis-XXXXXX) || exit 70
+trap 'rm -rf "$folder"' EXIT
 socket=$folder/nbd
 if [ -n "$record" ]; then
     lock
-    evict || { rm -rf "$folder"; exit 73; }
+    evict || exit 73
 fi
 qemu-nbd --persistent --shared=16 --socket="$socket" "$@" "$image" 3<&- 9>&- >/dev/null 2>"$folder/said" &
 server=$!
@@ -68,7 +74,7 @@ while [ ! -S "$socket" ] && kill -0 $server 2>/dev/null; do sleep 0.03; done
 status=0
 if kill -0 $server 2>/dev/null; then
     echo "ready $socket"
-    (read -r _ <&3; kill -TERM $server) 2>/dev/null &
+    (read -r _ <&3; terminate $server there) &
     watcher=$!
     wait $server; kill $watcher 2>/dev/null
 else
@@ -79,7 +85,6 @@ if [ -n "$record" ]; then
     read -r held_epoch held_pid <"$record" || :
     if [ "${held_pid:-$server}" = $server ]; then rm -f "$record"; fi
 fi
-rm -rf "$folder"
 exit $status
 """
 )

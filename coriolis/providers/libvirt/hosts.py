@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -94,19 +94,16 @@ def end(process: subprocess.Popen[bytes], seconds: float = 15.0) -> None:
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own
         process.wait()
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()
 
 
-def socket_folder(scratch: Path) -> tuple[Path, bool]:
-    """A private folder whose name is short enough for unix sockets, and whether it is outside of ``scratch``."""
-    if len(os.fsencode(scratch)) + 4 <= LONGEST_FOLDER:
-        return Path(tempfile.mkdtemp(prefix="s", dir=scratch)), False
-    return Path(tempfile.mkdtemp(prefix="cor-")), True
-
-
-def remove_folder(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+def socket_folder(scratch: Path) -> Path:
+    """A new private folder whose name is short enough for unix sockets: in ``scratch`` when that is short."""
+    if len(os.fsencode(scratch)) + 10 <= LONGEST_FOLDER:
+        return Path(tempfile.mkdtemp(prefix="s", dir=scratch))
+    return Path(tempfile.mkdtemp(prefix="cor-"))

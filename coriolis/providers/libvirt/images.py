@@ -21,11 +21,13 @@ touch -r "$stamp" "$1"; rm -f "$stamp"; exit $status
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """``files``: the image and what it is based on. ``bitmaps``: usable ones, that have recorded until now."""
+    """``files``: the image and what it is based on. ``bitmaps``: all of its dirty bitmaps; ``complete_bitmaps``:
+    those that have recorded every write until now."""
 
     size_bytes: int
     files: tuple[str, ...]
     bitmaps: tuple[str, ...] = ()
+    complete_bitmaps: tuple[str, ...] = ()
 
 
 def look_at(host: Host, path: str, kind: str) -> Image:
@@ -40,14 +42,13 @@ def look_at(host: Host, path: str, kind: str) -> Image:
             raise Unauthorized(f"the worker may not read disk image {path}; run it as root or in a group that may")
         raise Conflict(f"disk image {path} cannot be read: {words}")
     chain = json.loads(done.stdout)
-    details = chain[0].get("format-specific", {}).get("data", {})
+    bitmaps = chain[0].get("format-specific", {}).get("data", {}).get("bitmaps", ())
     return Image(
         size_bytes=int(chain[0]["virtual-size"]),
         files=tuple(str(layer["filename"]) for layer in chain),
-        bitmaps=tuple(
-            str(bitmap["name"])
-            for bitmap in details.get("bitmaps", ())
-            if "auto" in bitmap["flags"] and "in-use" not in bitmap["flags"]
+        bitmaps=tuple(str(bitmap["name"]) for bitmap in bitmaps),
+        complete_bitmaps=tuple(
+            str(bitmap["name"]) for bitmap in bitmaps if "auto" in bitmap["flags"] and "in-use" not in bitmap["flags"]
         ),
     )
 

@@ -32,8 +32,7 @@ class LibvirtInventory:
         wanted = sorted(
             identifier
             for identifier, domain in domains.items()
-            if (marker is None or identifier > marker)
-            and (name is None or name.casefold() in domain.name().casefold())
+            if (marker is None or identifier > marker) and (name is None or name.casefold() in domain.name().casefold())
         )
         found: list[InstanceSummary] = []
         for identifier in wanted:

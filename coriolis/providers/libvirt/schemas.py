@@ -130,9 +130,7 @@ DESTINATION: dict[str, Any] = {
             minLength=1,
             maxLength=200,
         ),
-        "name_suffix": _text(
-            "Name suffix", "Is put behind the name of each new domain", minLength=1, maxLength=60
-        ),
+        "name_suffix": _text("Name suffix", "Is put behind the name of each new domain", minLength=1, maxLength=60),
         "keep_mac_addresses": {
             "type": "boolean",
             "title": "Keep MAC addresses",

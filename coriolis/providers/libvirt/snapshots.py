@@ -201,7 +201,7 @@ class LibvirtSnapshots:
                 )
             image = look_at(self._link.host, path, source.format)
             since = _marked_in(this.base, source.target)
-            bitmap = since if since in image.bitmaps else None
+            bitmap = since if since in image.complete_bitmaps else None
             properties = {"mode": "image", "path": path, "format": source.format, "files": list(image.files)}
             if bitmap is not None:
                 properties["bitmap"] = bitmap
@@ -251,15 +251,25 @@ class LibvirtSnapshots:
     def _delete_checkpoints(self, domain: libvirt.virDomain, key: str) -> bool:
         """Those of ``key``; whether there were any. On a stopped domain libvirt forgets them, and bitmaps stay."""
         ours = [c for c in domain.listAllCheckpoints() if c.getName().startswith(f"{tag(key)}.")]
-        flags = 0 if domain.isActive() else libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY
         for checkpoint in ours:
             with self._link.translated(f"deleting checkpoint {checkpoint.getName()}"):
-                try:
-                    checkpoint.delete(flags)
-                except libvirt.libvirtError as error:
-                    if not is_code(error, libvirt.VIR_ERR_NO_DOMAIN_CHECKPOINT):
-                        raise
+                self._delete_checkpoint(domain, checkpoint)
         return bool(ours)
+
+    def _delete_checkpoint(self, domain: libvirt.virDomain, checkpoint: libvirt.virDomainCheckpoint) -> None:
+        try:
+            if domain.isActive():
+                try:
+                    checkpoint.delete()
+                    return
+                except libvirt.libvirtError as error:
+                    if not is_code(error, *_LOST_BITMAPS, libvirt.VIR_ERR_INTERNAL_ERROR):
+                        raise
+            # Of a stopped domain, or after a crash of QEMU that cost the bitmap.
+            checkpoint.delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
+        except libvirt.libvirtError as error:
+            if not is_code(error, libvirt.VIR_ERR_NO_DOMAIN_CHECKPOINT):
+                raise
 
     def _delete_bitmaps(self, domain: libvirt.virDomain, key: str) -> None:
         """What checkpoints of ``key`` left in the images of a stopped domain."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from coriolis.providers.api import Context, Invalid, ProviderError, Unauthorized, Unavailable
-from coriolis.providers.libvirt.hosts import LocalHost, end, first_line, remove_folder, run, socket_folder
+from coriolis.providers.libvirt.hosts import LocalHost, end, first_line, run, socket_folder
 from coriolis.providers.libvirt.uri import Address
 
 CONNECT_SECONDS = 30.0
@@ -57,7 +59,7 @@ def _write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
-def ssh_config(address: Address, folder: Path, info: dict[str, Any]) -> str:
+def ssh_config(address: Address, folder: Path, sockets: Path, info: dict[str, Any]) -> str:
     """The text of the configuration file; key files that it names are in ``folder``."""
     values = {
         "HostName": _line(str(address.host)),
@@ -74,7 +76,7 @@ def ssh_config(address: Address, folder: Path, info: dict[str, Any]) -> str:
         "ClearAllForwardings": "no",
         "StreamLocalBindUnlink": "yes",
         "StreamLocalBindMask": "0177",
-        "ControlPath": _line(str(folder / "ctl")),
+        "ControlPath": _line(str(sockets / "ctl")),
         "LogLevel": "ERROR",
     }
     if info.get("ssh_private_key"):
@@ -90,17 +92,18 @@ class SshHost:
     """An open SSH connection. :raises ProviderError: it could not be opened"""
 
     def __init__(self, address: Address, info: dict[str, Any], context: Context) -> None:
-        self._folder, _ = socket_folder(context.scratch)
+        self._folder = Path(tempfile.mkdtemp(prefix="ssh-", dir=context.scratch))
+        self._sockets = socket_folder(context.scratch)
         self._count = 0
         try:
             if info.get("ssh_private_key"):
                 _write_private(self._folder / "key", info["ssh_private_key"].rstrip() + "\n")
             if info.get("ssh_host_key"):
                 _write_private(self._folder / "known_hosts", _known_hosts(info["ssh_host_key"], address))
-            _write_private(self._folder / "config", ssh_config(address, self._folder, info))
+            _write_private(self._folder / "config", ssh_config(address, self._folder, self._sockets, info))
             self._master = self._connect(address)
         except BaseException:
-            remove_folder(self._folder)
+            self._remove()
             raise
 
     def _ssh(self, *options: str) -> list[str]:
@@ -130,7 +133,7 @@ class SshHost:
     @contextlib.contextmanager
     def reach(self, socket: str) -> Iterator[str]:
         self._count += 1
-        local = self._folder / f"f{self._count}"
+        local = self._sockets / f"f{self._count}"
         self._forward("forward", local, socket)
         try:
             yield str(local)
@@ -146,7 +149,11 @@ class SshHost:
 
     def close(self) -> None:
         end(self._master)
-        remove_folder(self._folder)
+        self._remove()
+
+    def _remove(self) -> None:
+        for folder in (self._folder, self._sockets):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def quote(argv: list[str]) -> str:

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers that several integration tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.libvirt_host import LibvirtHost, running
+from tests.integration.libvirt_lab import Lab
+
+
+@pytest.fixture(scope="session")
+def libvirt_host() -> Iterator[LibvirtHost]:
+    """A private libvirtd with a storage pool."""
+    if os.geteuid() != 0 or not shutil.which("libvirtd"):
+        pytest.skip("needs root and libvirtd")
+    directory = Path(tempfile.mkdtemp(prefix="lv-"))
+    try:
+        with running(directory) as host:
+            host.define_pool()
+            yield host
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def lab(libvirt_host: LibvirtHost, tmp_path: Path) -> Iterator[Lab]:
+    """The private libvirtd, empty before and after."""
+    lab = Lab(host=libvirt_host, scratch=tmp_path)
+    yield lab
+    lab.clear()
+    lab.close()
