@@ -78,7 +78,7 @@ def _describe(name: str) -> Description:
         name=name,
         title=provider.title,
         support=provider.support,
-        capabilities=tuple(sorted(provider.capabilities)),
+        capabilities=tuple(sorted(str(each) for each in provider.capabilities)),
         types=tuple(wire_types(provider.capabilities)),
     )
 
