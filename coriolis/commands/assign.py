@@ -22,28 +22,39 @@ from coriolis.store import rows as stored
 LOG = logging.getLogger(__name__)
 
 
-def assemble(conn: Connection, running: Mapping[str, tuple[Task, int]], now: dt.datetime) -> list[Assign]:
-    """The messages for these RUNNING tasks (with their positions), in this order. At most seven statements."""
+def assemble(
+    conn: Connection,
+    running: Mapping[str, tuple[Task, int]],
+    now: dt.datetime,
+    accounts: Mapping[str, stored.Endpoint] | None = None,
+) -> list[Assign]:
+    """The messages for these RUNNING tasks (with their positions), in this order. ``accounts``: endpoints that were
+    read already. At most six statements."""
     if not running:
         return []
     runs = executions.find(conn, sorted({task.execution_id for task, _ in running.values()}))
     jobs = migrations.find(conn, sorted({run.migration_id for run in runs.values()}))
     ends = {job.origin_endpoint_id for job in jobs.values()} | {job.destination_endpoint_id for job in jobs.values()}
-    accounts = endpoints.find(conn, sorted(ends), None)
+    known = dict(accounts or {})
+    if ends - known.keys():
+        known |= endpoints.find(conn, sorted(ends - known.keys()), None)
     wanted: dict[tuple[str, int], set[str]] = {}
     for task, position in running.values():
         wanted.setdefault((task.execution_id, position), set()).update(task.takes)
     given = outputs.fetch(conn, wanted)
-    ledger = effects.of_tasks(conn, sorted({task.maker or task.id for task, _ in running.values()}))
-    saved = checkpoints.of_tasks(conn, [task.id for task, _ in running.values() if task.epoch > 1])
+    # A first attempt has no past.
+    past = {task.maker or task.id for task, _ in running.values() if task.maker or task.epoch > 1}
+    ledger = effects.of_tasks(conn, sorted(past))
+    again = [task.id for task, _ in running.values() if task.epoch > 1]
+    saved = checkpoints.of_tasks(conn, again)
     return [
         _assign(
             task,
             runs[task.execution_id],
             jobs[runs[task.execution_id].migration_id],
-            accounts,
+            known,
             inputs=_inputs(task, given[(task.execution_id, position)]),
-            effects=tuple(_wire(effect) for effect in _due(task, ledger[task.maker or task.id], now)),
+            effects=tuple(_wire(effect) for effect in _due(task, ledger.get(task.maker or task.id, []), now)),
             checkpoint=saved.get(task.id),
         )
         for task, position in running.values()

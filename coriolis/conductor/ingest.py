@@ -35,9 +35,9 @@ Key = tuple[str, int]
 
 def register(db: Database, request: Register, *, lease_seconds: float, sync_seconds: float) -> Registered:
     """Starts a session for a worker process."""
-    session_id = str(uuid.uuid4())
 
-    def use(conn: Connection) -> None:
+    def use(conn: Connection) -> str:
+        session_id = str(uuid.uuid4())  # a new one if the transaction has to be run again; the other one expires
         sessions.start(
             conn,
             session_id,
@@ -49,8 +49,9 @@ def register(db: Database, request: Register, *, lease_seconds: float, sync_seco
             release=request.release,
             now=db.utcnow(),
         )
+        return session_id
 
-    db.write(use)
+    session_id = db.write(use)
     LOG.info("Worker %s on %s has session %s", request.pid, request.host, session_id)
     return Registered(session_id=session_id, lease_seconds=lease_seconds, sync_seconds=sync_seconds)
 

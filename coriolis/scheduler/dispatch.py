@@ -15,10 +15,10 @@ from coriolis.domain.capabilities import Capability
 from coriolis.domain.model import Task, TaskState
 from coriolis.domain.placement import Candidate, Limits, Request, place, refused_by
 from coriolis.rpc.messages import Assign
-from coriolis.store import checkpoints, placing, sessions
+from coriolis.store import checkpoints, endpoints, placing, sessions
 from coriolis.store.engine import Database
 from coriolis.store.placing import Claim, Ready
-from coriolis.store.rows import Session
+from coriolis.store.rows import Endpoint, Session
 
 CLAIMS = Counter("coriolis_claims_total", "Tasks that were assigned to a worker.")
 LOST_CLAIMS = Counter("coriolis_claims_lost_total", "Claims that another scheduler, or a cancel, forestalled.")
@@ -43,19 +43,21 @@ def dispatch(db: Database, *, limit: int, tasks_per_endpoint: int) -> Dispatched
 
 def _dispatch(conn: Connection, db: Database, limit: int, tasks_per_endpoint: int) -> Dispatched:
     now = db.utcnow()
-    candidates = _candidates(sessions.live(conn), sessions.running_counts(conn))
+    load = placing.running(conn)
+    candidates = _candidates(sessions.live(conn), load.sessions)
     free = sum(max(0, one.slots - one.running) for one in candidates if not one.draining)
     if not free:
         return Dispatched()
-    used = placing.running_on_endpoints(conn)
+    used = load.endpoints
     full = [end for end, count in used.items() if count >= tasks_per_endpoint]
     wanted = min(limit, free)
-    found = _placeable(conn, now, wanted, candidates, full)
+    accounts: dict[str, Endpoint] = {}
+    found = _placeable(conn, now, wanted, candidates, full, accounts)
     chosen = _choose(conn, found, candidates, used, tasks_per_endpoint)
     claimed = placing.claim(conn, chosen, now)
     CLAIMS.inc(len(claimed))
     LOST_CLAIMS.inc(len(chosen) - len(claimed))
-    assigns = assign.assemble(conn, _running(found, claimed), now)
+    assigns = assign.assemble(conn, _running(found, claimed), now, accounts)
     return Dispatched(assigns=assigns, full=len(found) == wanted)
 
 
@@ -79,21 +81,27 @@ def _candidates(live: Sequence[Session], running: Mapping[str, int]) -> list[Can
 
 
 def _placeable(
-    conn: Connection, now: dt.datetime, wanted: int, candidates: Sequence[Candidate], full: Sequence[str]
+    conn: Connection,
+    now: dt.datetime,
+    wanted: int,
+    candidates: Sequence[Candidate],
+    full: Sequence[str],
+    accounts: dict[str, Endpoint],
 ) -> list[tuple[Ready, Request]]:
     """Ready tasks that some worker could run. Those that nobody can run must not stand in the way of the others:
-    their kind is left out, and the look is taken again; there are few kinds."""
+    their kind is left out, and the look is taken again; there are few kinds. ``accounts`` gets the endpoints seen."""
     hopeless: dict[str, int] = {}
     while True:
         found = placing.ready(conn, now, wanted, without_keys=hopeless, without_endpoints=full)
-        regions = placing.regions_of(conn, {end for one in found for end in one.endpoints})
+        new = {end for one in found for end in one.endpoints} - accounts.keys()
+        accounts.update(endpoints.find(conn, new, None) if new else {})
         requests = [
             (
                 one,
                 Request(
                     task_id=one.task.id,
                     needs=one.task.needs,
-                    regions=frozenset().union(*(regions.get(end, frozenset()) for end in one.endpoints)),
+                    regions=frozenset().union(*(accounts[end].mapped_regions for end in one.endpoints)),
                     limits=tuple(f"endpoint:{end}" for end in one.endpoints),
                 ),
             )

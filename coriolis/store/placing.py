@@ -77,28 +77,30 @@ def ready(
     ]
 
 
-def running_on_endpoints(conn: Connection) -> dict[str, int]:
-    """How many tasks run against each endpoint."""
+@dataclass(frozen=True)
+class Load:
+    """How many tasks run now: in each session, and against each endpoint."""
+
+    sessions: dict[str, int]
+    endpoints: dict[str, int]
+
+
+def running(conn: Connection) -> Load:
+    """Counts what runs. One statement."""
+    columns = (task.c.session_id, task.c.side, migration.c.origin_endpoint_id, migration.c.destination_endpoint_id)
     query = (
-        select(task.c.side, migration.c.origin_endpoint_id, migration.c.destination_endpoint_id, func.count())
+        select(*columns, func.count())
         .join(execution, execution.c.id == task.c.execution_id)
         .join(migration, migration.c.id == execution.c.migration_id)
         .where(task.c.state == TaskState.RUNNING.value)
-        .group_by(task.c.side, migration.c.origin_endpoint_id, migration.c.destination_endpoint_id)
+        .group_by(*columns)
     )
-    found: dict[str, int] = {}
-    for side, origin, destination, count in conn.execute(query):
+    load = Load({}, {})
+    for session_id, side, origin, destination, count in conn.execute(query):
+        load.sessions[session_id] = load.sessions.get(session_id, 0) + int(count)
         for used in _used(side, origin, destination):
-            found[used] = found.get(used, 0) + int(count)
-    return found
-
-
-def regions_of(conn: Connection, endpoint_ids: Collection[str]) -> dict[str, frozenset[str]]:
-    """The regions that each endpoint is mapped to; empty: anywhere."""
-    if not endpoint_ids:
-        return {}
-    query = select(endpoint.c.id, endpoint.c.mapped_regions).where(endpoint.c.id.in_(list(endpoint_ids)))
-    return {row.id: frozenset(row.mapped_regions) for row in conn.execute(query)}
+            load.endpoints[used] = load.endpoints.get(used, 0) + int(count)
+    return load
 
 
 def regions_of_executions(conn: Connection, execution_ids: Sequence[str]) -> dict[str, list[str]]:

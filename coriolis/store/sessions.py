@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, select
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
 from sqlalchemy.engine import Connection
@@ -107,12 +107,6 @@ def get(conn: Connection, session_id: str) -> Session | None:
 def live(conn: Connection) -> list[Session]:
     """All live sessions, by id."""
     return [load(Session, row) for row in conn.execute(select(session).where(session.c.state == LIVE).order_by("id"))]
-
-
-def running_counts(conn: Connection) -> dict[str, int]:
-    """How many tasks each session runs; sessions without any are left out."""
-    query = select(task.c.session_id, func.count()).where(task.c.state == TaskState.RUNNING).group_by(task.c.session_id)
-    return {row[0]: int(row[1]) for row in conn.execute(query)}
 
 
 def providers(conn: Connection) -> dict[str, list[str]]:

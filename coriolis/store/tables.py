@@ -166,7 +166,8 @@ task = Table(
     Column("maker", _ID, comment="Of an undo or cleanup: the task whose effects it removes"),
     Column("item", name_type(255), comment="What an expanded task is for: a disk id"),
     Column("placeholder", Boolean(), nullable=False, comment="Stands for one task per item, which are not known yet"),
-    Column("spec", Json(), nullable=False, comment="The rest of what the compiler fixed; store.tasks knows its keys"),
+    Column("spec", long_text(), nullable=False, comment="JSON of what the compiler fixed for all instances alike"),
+    Column("parents", Json(), nullable=False, comment="Ids of the tasks that it waits for"),
     Column("state", _WORD, nullable=False, comment="domain.model.TaskState"),
     Column("needs_key", _WORD, nullable=False, comment="Tasks with the same key can be placed on the same workers"),
     Column("not_before", Moment, comment="Earliest placing; set while PENDING"),
@@ -189,7 +190,7 @@ task = Table(
     Index("ix_task_wire", "execution_id", "index"),
     Index("ix_task_ready", "state", "not_before", "id"),
     Index("ix_task_session", "session_id", "state"),
-    comment="Steps: the durable graph. Parents are in the spec",
+    comment="Steps: the durable graph",
     **_INNODB,
 )
 

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,23 +54,34 @@ _MUTABLE = (
 # ---- rows and the planner's tasks ------------------------------------------------------------------------------
 
 
-def needs_key(needs: Sequence[Need], regions: Iterable[str] = ()) -> str:
+@dataclass(frozen=True)
+class _Spec:
+    """What the compiler fixed. The same for a step of all instances, so that its text is read only once."""
+
+    takes: tuple[str, ...]
+    gives: tuple[str, ...]
+    each: str | None
+    params: dict[str, Any]
+    needs: tuple[Need, ...]
+    retry: RetryPolicy
+
+
+@functools.lru_cache(maxsize=4096)
+def _spec(text: str) -> _Spec:
+    return from_json(_Spec, json.loads(text))
+
+
+def _spec_text(one: Task) -> str:
+    spec = _Spec(one.takes, one.gives, one.each, one.params, one.needs, one.retry)
+    return json.dumps(to_json(spec), separators=(",", ":"), sort_keys=True)
+
+
+@functools.lru_cache(maxsize=1024)
+def needs_key(needs: tuple[Need, ...], regions: tuple[str, ...] = ()) -> str:
     """Short, equal for tasks that can be placed on the same workers."""
     parts = sorted(f"{need.provider}:{','.join(sorted(need.capabilities))}" for need in needs)
     text = "|".join([*parts, "@", *sorted(regions)])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _spec(one: Task) -> dict[str, Any]:
-    return {
-        "parents": sorted(one.parents),
-        "takes": list(one.takes),
-        "gives": list(one.gives),
-        "each": one.each,
-        "params": one.params,
-        "needs": [to_json(need) for need in one.needs],
-        "retry": to_json(one.retry),
-    }
 
 
 def _changing(one: Task, now: dt.datetime) -> dict[str, Any]:
@@ -91,7 +104,7 @@ def _changing(one: Task, now: dt.datetime) -> dict[str, Any]:
 
 def from_row(row: rows.AnyRow) -> Task:
     """The planner's task of a whole row."""
-    spec = row.spec
+    spec = _spec(row.spec)
     error = None
     if row.error_code is not None:
         error = ErrorClass(code=row.error_code, message=row.error_message or "", retryable=row.error_retryable)
@@ -106,14 +119,14 @@ def from_row(row: rows.AnyRow) -> Task:
         side=Side(row.side),
         role=Role(row.role),
         state=TaskState(row.state),
-        parents=frozenset(spec["parents"]),
-        takes=tuple(spec["takes"]),
-        gives=tuple(spec["gives"]),
-        each=spec["each"],
+        parents=frozenset(row.parents),
+        takes=spec.takes,
+        gives=spec.gives,
+        each=spec.each,
         item=row.item,
-        params=spec["params"],
-        needs=tuple(from_json(Need, need) for need in spec["needs"]),
-        retry=from_json(RetryPolicy, spec["retry"]),
+        params=spec.params,
+        needs=spec.needs,
+        retry=spec.retry,
         maker=row.maker,
         epoch=row.epoch,
         session_id=row.session_id,
@@ -152,10 +165,11 @@ def insert(
                 "maker": one.maker,
                 "item": one.item,
                 "placeholder": one.each is not None,
-                "needs_key": needs_key(one.needs, regions[one.execution_id]),
+                "needs_key": needs_key(one.needs, tuple(regions[one.execution_id])),
                 "event_seq": 0,
                 "created_at": now,
-                "spec": _spec(one),
+                "spec": _spec_text(one),
+                "parents": sorted(one.parents),
                 **_changing(one, now),
             }
             for one in new
@@ -183,7 +197,7 @@ def of_instances(conn: Connection, keys: Sequence[Key]) -> dict[Key, dict[str, T
 
 
 _SAVE = sql_update(task).values({name: bindparam(name) for name in _MUTABLE})
-_SAVE_SPEC = sql_update(task).values({name: bindparam(name) for name in (*_MUTABLE, "spec")})
+_SAVE_SPEC = sql_update(task).values({name: bindparam(name) for name in (*_MUTABLE, "spec", "parents")})
 
 
 def save(conn: Connection, changes: Sequence[tuple[Task, Task]], now: dt.datetime) -> None:
@@ -203,7 +217,7 @@ def save(conn: Connection, changes: Sequence[tuple[Task, Task]], now: dt.datetim
         if (before.parents, before.takes) == (after.parents, after.takes):
             plain.append(values)
         else:
-            redrawn.append({**values, "spec": _spec(after)})
+            redrawn.append({**values, "spec": _spec_text(after), "parents": sorted(after.parents)})
     for statement, parameters in ((_SAVE, plain), (_SAVE_SPEC, redrawn)):
         if parameters:
             result = conn.execute(statement.where(fence.as_decided()), parameters)
@@ -300,7 +314,7 @@ _SHOWN = (
     task.c.role,
     task.c.item,
     task.c.state,
-    task.c.spec,
+    task.c.parents,
     task.c.stop_asked,
     task.c.host,
     task.c.session_id,
@@ -343,7 +357,7 @@ def _shown(row: rows.AnyRow) -> rows.Task:
         role=row.role,
         item=row.item,
         status=state,
-        depends_on=row.spec["parents"],
+        depends_on=row.parents,
         host=row.host,
         session_id=row.session_id,
         epoch=row.epoch,

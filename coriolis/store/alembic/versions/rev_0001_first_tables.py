@@ -240,8 +240,9 @@ def upgrade() -> None:
             "placeholder", sa.Boolean(), nullable=False, comment="Stands for one task per item, which are not known yet"
         ),
         sa.Column(
-            "spec", Json(), nullable=False, comment="The rest of what the compiler fixed; store.tasks knows its keys"
+            "spec", long_text(), nullable=False, comment="JSON of what the compiler fixed for all instances alike"
         ),
+        sa.Column("parents", Json(), nullable=False, comment="Ids of the tasks that it waits for"),
         sa.Column("state", key_type(64), nullable=False, comment="domain.model.TaskState"),
         sa.Column(
             "needs_key",
@@ -274,7 +275,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["execution_id"], ["execution.id"], name=op.f("fk_task_execution_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_task")),
         sa.UniqueConstraint("execution_id", "position", "name", name=op.f("uq_task_execution_id_position_name")),
-        comment="Steps: the durable graph. Parents are in the spec",
+        comment="Steps: the durable graph",
         **INNODB,
     )
     op.create_index("ix_task_ready", "task", ["state", "not_before", "id"], unique=False)
