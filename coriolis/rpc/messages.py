@@ -153,16 +153,19 @@ class Ack:
 @dataclass(frozen=True, kw_only=True)
 class EffectWrite:
     """Fenced ledger write. ``intended`` before the creation, ``live`` with the reference after it, ``gone`` after
-    the removal. For undo and cleanup tasks ``owner`` is the maker's task id."""
+    the removal. For undo and cleanup tasks ``owner`` is the maker's task id. ``doomed``, with ``intended``: the
+    attempt that made it is about to remove it again, and asks whether it still may."""
 
     attempt: Attempt
     effect: Effect
     owner: str | None = None
+    doomed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class EffectAck:
-    """``effect``: what the ledger holds now under that key (a reference from an earlier attempt, perhaps)."""
+    """``effect``: what the ledger holds now under that key, also when the write was refused: what is live there was
+    accepted before, and may be in use by a later attempt."""
 
     accepted: bool
     effect: Effect | None = None
