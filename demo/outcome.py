@@ -5,9 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 COUNTS = ("bytes_read", "bytes_skipped", "bytes_written")
 
 
@@ -16,8 +13,8 @@ def of_migration(migration: dict[str, Any]) -> dict[str, Any]:
     results = migration.get("transfer_result") or {}
     disks = []
     for instance, result in results.items():
-        for disk in result.get("disks", []):
-            row = {"instance": instance, "id": disk.get("id"), "size_bytes": disk.get("size_bytes")}
+        for disk in result.get("integrity", {}).get("disks", []):
+            row = {"instance": instance, "id": disk.get("disk_id"), "size_bytes": disk.get("size_bytes")}
             row |= {name: disk.get(name) for name in ("source_digest", "target_digest", *COUNTS)}
             disks.append(row)
     errors = [task["exception_details"] for task in migration.get("tasks") or [] if task.get("exception_details")]
@@ -35,30 +32,28 @@ def is_good(report: dict[str, Any]) -> bool:
     )
 
 
-def show(console: Console, report: dict[str, Any], *, stays: bool) -> None:
-    """Print the report for a person; `stays` says that the domain goes on running."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row("migration", f"{report['migration_id']}  {report['status']}")
+def lines(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """The report for a person, as labels and texts."""
+    rows = [("migration", f"{report['migration_id']}  {report['status']}")]
     for disk in report["disks"]:
-        table.add_row(f"disk {disk['id']}", f"source digest {disk['source_digest']}")
-        table.add_row("", f"target digest {disk['target_digest']}")
         counts = ", ".join(f"{name.removeprefix('bytes_')} {_mib(disk[name])}" for name in COUNTS)
-        table.add_row("", counts)
-    for error in report["errors"]:
-        table.add_row("error", str(error))
-    table.add_row("domain", f"{report['domain']}, {'console answers' if report['booted'] else 'NOT booted'}")
+        rows += [
+            (f"disk {disk['id']}", counts),
+            ("  source digest", str(disk["source_digest"])),
+            ("  target digest", str(disk["target_digest"])),
+        ]
+    rows += [("error", str(error)) for error in report["errors"]]
+    rows.append(("domain", f"{report['domain']}, {'its console answers' if report['booted'] else 'NOT booted'}"))
     if not report["booted"]:
-        table.add_row("guest", str(report["guest"]))
+        rows.append(("guest", str(report["guest"])))
     phases = report["phases"]
-    table.add_row(
-        "seconds",
-        f"{report['seconds']} (migration {phases['migration']}, boot {phases['boot']}; demo {phases['all']} in all)",
+    rows.append(
+        (
+            "seconds",
+            f"{report['seconds']} (migration {phases['migration']}, boot {phases['boot']}); demo {phases['all']} in all",
+        )
     )
-    console.print()
-    console.print(table)
-    if stays:
-        console.print(f"\nThe domain runs on. Look at it: [bold]make demo-console[/], or virsh -c '{report['uri']}'")
-        console.print("Remove everything: [bold]make demo-clean[/]")
+    return rows
 
 
 def _mib(count: int | None) -> str:

@@ -77,7 +77,7 @@ def main() -> int:
     try:
         report = _demo(begun)
         keep = report["ok"] and not os.environ.get("CI")
-        outcome.show(CONSOLE, report, stays=keep)
+        _show(report, stays=keep)
         return 0 if report["ok"] else 1
     except (DemoFailed, libvirt.libvirtError, LookupError) as error:
         return _failed(str(error))
@@ -100,8 +100,22 @@ def _interrupted(_number: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _show(report: dict[str, Any], *, stays: bool) -> None:
+    CONSOLE.print()
+    for label, text in outcome.lines(report):
+        CONSOLE.print(f"[bold]{label:<16}[/]", end="")
+        CONSOLE.print(text, markup=False)
+    CONSOLE.print(f"[bold]{'report':<16}[/]{places.REPORT.relative_to(Path.cwd())}")
+    if stays:
+        program = Path(sys.executable).with_name("coriolis").relative_to(Path.cwd())
+        CONSOLE.print("\nThe domain and Coriolis run on.")
+        CONSOLE.print("  its console, left with Ctrl-]:   make demo-console")
+        CONSOLE.print(f"  the migration, by command line:  {program} --state-dir demo/state/coriolis migration list")
+        CONSOLE.print("  end and remove all of it:        make demo-clean")
+
+
 def _end(keep: bool) -> None:
-    """Keep the domain, without Coriolis, for the person to look at; or nothing."""
+    """Keep what runs, for the person to look at; or nothing but the log."""
     if not keep:
         log = places.STANDALONE_LOG
         if log.exists():
@@ -186,7 +200,7 @@ def _start_standalone() -> Command:
         name: value for name, value in os.environ.items() if not name.startswith(("OS_", "CORIOLIS_", "PYTHON"))
     }
     environment["PATH"] = f"{programs}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    command = [str(programs / "coriolis-standalone"), "--state-dir", str(places.STANDALONE_STATE)]
+    command = [str(programs / "coriolis-standalone"), "--state-dir", str(places.STANDALONE_STATE), "--port", "0"]
     process = places.start("standalone", command, places.STANDALONE_LOG, environment)
     coriolis = Command(program=programs / "coriolis", state=places.STANDALONE_STATE, environment=environment)
     answers = places.wait_until(

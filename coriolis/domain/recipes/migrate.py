@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from coriolis.domain.capabilities import Capability
 from coriolis.domain.compile import Platform
 from coriolis.domain.recipe import COPY_RETRY, Recipe, Removal, Rounds, Step, When
@@ -131,7 +133,8 @@ MIGRATE = Recipe(
             makes=True,
             undo=_UNDO_DEPLOY,
         ),
-        _FINALIZE,
+        # The digests of source and target become part of the result: the certificate of the bytes.
+        dataclasses.replace(_FINALIZE, takes=("deployed", "digest", "verified")),
     ),
 )
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts the new instance. Its result is the wire contract's ``transfer_result``: a ``vm_export_info``."""
+"""Starts the new instance. Its result is the wire contract's ``transfer_result``: a ``vm_export_info``, to which
+``integrity`` adds what proves the bytes of its disks."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from coriolis.worker.kinds import made
 from coriolis.worker.sequence import Step
 
 NAME = "power/destination"
+_COUNTS = ("bytes_read", "bytes_written", "bytes_skipped", "bytes_resumed")
 
 
 def steps(job: Job) -> Sequence[Step]:
@@ -45,5 +47,25 @@ def _result(job: Job, started: Deployed) -> Json:
     job.context.event("INFO", f"The new instance {started.name} runs.{console}")
     journals.forget_instance(job.settings.state_path, job.assign.execution_id, job.assign.instance)
     if started.instance is not None:
-        return to_json(started.instance)
-    return {"id": started.ref, "name": started.name, "instance_name": started.name}
+        return {**to_json(started.instance), "integrity": _integrity(job)}
+    return {"id": started.ref, "name": started.name, "instance_name": started.name, "integrity": _integrity(job)}
+
+
+def _integrity(job: Job) -> Json:
+    """Per disk: the digest of what was read at the source, that of what was read back from the target (None when only
+    a sample was, or nothing), and the bytes of the last round."""
+    copied = job.assign.inputs.get("digest") or {}
+    verified = job.assign.inputs.get("verified") or {}
+    return {
+        "disks": [
+            {
+                "disk_id": disk,
+                "size_bytes": done["size"],
+                "source_digest": done["digest"],
+                "target_digest": verified.get(disk, {}).get("digest"),
+                "verification": verified.get(disk, {}).get("mode"),
+                **{name: done[name] for name in _COUNTS},
+            }
+            for disk, done in sorted(copied.items())
+        ]
+    }
