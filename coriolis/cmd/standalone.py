@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,9 +25,10 @@ from coriolis.rpc.local_bus import LocalBus
 from coriolis.runtime import launcher, local_token, secrets
 from coriolis.store import schema
 from coriolis.store.engine import Database
+from coriolis.worker.agent import WorkerService
 
 PROGRAM = "coriolis-standalone"
-LOG = logging.getLogger(__name__)
+WORKER_START_SECONDS = 60.0
 
 CLI = (
     cfg.StrOpt(
@@ -46,14 +47,23 @@ DEFAULTS = (
 
 
 class Running:
-    """Tells other programs of this user where to find the service."""
+    """Tells other programs of this user where to find the service, as soon as its worker takes tasks."""
 
-    def __init__(self, path: Path, facts: dict[str, object]) -> None:
+    def __init__(self, path: Path, facts: dict[str, object], worker: WorkerService) -> None:
         self._path = path
         self._facts = facts
+        self._worker = worker
 
     def start(self) -> None:
+        end = time.monotonic() + WORKER_START_SECONDS
+        while self._worker.session_id is None and time.monotonic() < end:
+            time.sleep(0.05)
         assembly.write_json(self._path, self._facts)
+        sys.stdout.write(
+            f"Coriolis {assembly.release()} on {self._facts['url']}\n"
+            f"State and log in {self._facts['state_dir']}; stop with Ctrl-C.\n"
+        )
+        sys.stdout.flush()
 
     def stop(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -94,10 +104,11 @@ def _run(conf: cfg.ConfigOpts, directory: Path) -> int:
     schema.upgrade(db)
     bus = LocalBus()
     api = assembly.api(conf, db, bus)
+    worker = assembly.worker(conf, bus)
     services: list[launcher.Service] = [
         assembly.conductor(conf, db, bus),
         assembly.scheduler(conf, db, bus),
-        assembly.worker(conf, bus),
+        worker,
         api,
     ]
     try:
@@ -108,9 +119,7 @@ def _run(conf: cfg.ConfigOpts, directory: Path) -> int:
         )
     url = f"http://127.0.0.1:{api.port}/v1/{local_token.PROJECT_ID}"
     facts = {"url": url, "token_file": str(token_file), "pid": os.getpid(), "state_dir": str(directory)}
-    sys.stdout.write(f"Coriolis {assembly.release()} on {url}\nState and log in {directory}; stop with Ctrl-C.\n")
-    sys.stdout.flush()
-    launcher.run([*services, Running(directory / RUN_FILE, facts)])
+    launcher.run([*services, Running(directory / RUN_FILE, facts, worker)])
     bus.close()
     db.dispose()
     return 0
