@@ -169,9 +169,7 @@ class Rig:
                 if not assigns and not self._later():
                     return
             self.held = [assign for assign in assigns if assign.kind == until]
-            batch = [
-                Result(attempt=assign.attempt, **behave(assign)) for assign in assigns if assign not in self.held
-            ]
+            batch = [Result(attempt=assign.attempt, **behave(assign)) for assign in assigns if assign not in self.held]
             ingest.results(self.db, batch, quarantine=QUARANTINE)
             if self.held:
                 return
