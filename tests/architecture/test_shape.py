@@ -43,6 +43,8 @@ def test_modules_are_short() -> None:
 def test_functions_fit_on_a_screen() -> None:
     long = {}
     for path in modules(*PRODUCT):
+        if "alembic/versions" in path.as_posix():  # a schema is one long table
+            continue
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = _function_lines(node)
@@ -90,6 +92,8 @@ def test_configuration_is_passed_in() -> None:
 def test_nothing_is_left_unfinished() -> None:
     found = [hit for path in modules(*PRODUCT) for hit in _hits(path, UNFINISHED)]
     for path in modules(*PRODUCT):
+        if "providers/contract/" in path.as_posix():  # hooks of the suite that a plugin's test class fills
+            continue
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.Raise) and "NotImplementedError" in ast.dump(node):
                 found.append(f"{name_of(path)}:{node.lineno} NotImplementedError")
