@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,12 +65,13 @@ class Shelf:
             try:
                 for found in self._load(item):
                     if (marker is None or found.id > marker) and (name or "").lower() in found.name.lower():
-                        page.append(_summary(self.instance(found, environment, strict=False, sizes=False)))
+                        summary = _summary(self.instance(found, environment, strict=False, sizes=False))
+                        # Nearly in order: of two files, one name may be the beginning of the other.
+                        bisect.insort(page, summary, key=lambda each: each.id)
             except ProviderError as error:
                 if len(found_items) == 1:
                     raise
                 context.event("WARNING", f"{item.id} is left out: {error.message}")
-            page.sort(key=lambda summary: summary.id)
         return page[:limit]
 
     def find(self, name: str, context: Context) -> Found:
