@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,7 +72,7 @@ class Shelf:
             except ProviderError as error:
                 if len(found_items) == 1:
                     raise
-                context.event("WARNING", f"{item.id} is left out: {error.message}")
+                context.event("WARNING", f"Left out: {error.message}")
         return page[:limit]
 
     def find(self, name: str, context: Context) -> Found:
@@ -99,9 +100,9 @@ class Shelf:
 
     def instance(self, found: Found, environment: Environment, *, strict: bool = True, sizes: bool = True) -> Instance:
         """``strict``: an unknown deployment option is an error. ``sizes``: look into the images."""
-        if found.system is None or found.package is None:
-            instance = _bare(found, environment, sizes=sizes)
-        else:
+        with _naming(found.item):
+            if found.system is None or found.package is None:
+                return _overridden(_bare(found, environment, sizes=sizes), environment)
             envelope = found.package.envelope
             option = environment.get("deployment_option")
             if not strict and option not in envelope.configurations:
@@ -109,7 +110,7 @@ class Shelf:
             instance = hardware.to_instance(envelope, found.system, instance_id=found.id, option=option)
             if sizes:
                 instance = _with_images(found.package, instance)
-        return _overridden(instance, environment)
+            return _overridden(instance, environment)
 
     def _items(self, context: Context) -> list[Item]:
         """All items, without the images that are parts of packages or of other images."""
@@ -145,6 +146,17 @@ class Shelf:
         for system in systems:
             instance_id = item.id if len(systems) == 1 else f"{item.id}#{system.id}"
             yield Found(id=instance_id, name=system.name or item.path.stem, item=item, package=opened, system=system)
+
+
+@contextlib.contextmanager
+def _naming(item: Item) -> Iterator[None]:
+    """Sees to it that errors name the file."""
+    try:
+        yield
+    except Invalid as error:
+        if item.path.name in error.message:
+            raise
+        raise Invalid(f"{item.id}: {error.message}") from error
 
 
 def _image(item: Item) -> disks.DiskFile:
