@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from coriolis.dataplane import DiskFormat
+from coriolis.dataplane import CopyOptions, DiskFormat, FileSink, Progress, SourceError, copy_disk
 from coriolis.providers.api import Conflict, Context, Instance, Invalid, Snapshot, from_json, to_json
 from coriolis.providers.contract import Recorder
 from coriolis.providers.ova import disks
@@ -202,6 +202,29 @@ class TestChanges:
         with pytest.raises(Conflict):
             with connection.read_blocks.open_source(snapshot, "vmdisk1", context):
                 pass
+
+    def test_while_the_engine_copies(self, tmp_path: Path, connect: Connect, context: Context) -> None:
+        """The source shrinks under a running copy: a typed error, in a short time."""
+        path = tmp_path / "disk.raw"
+        path.write_bytes(build.content(1 << 20) * 48)
+        connection = connect(path)
+        _, snapshot = taken(connection, context, "disk")
+        told: list[int] = []
+
+        def shrink(now: Progress) -> None:
+            told.append(now.done)
+            os.truncate(path, 4096)
+
+        def copy() -> None:
+            with connection.read_blocks.open_source(snapshot, "disk.raw", context) as source:
+                target = FileSink(path=tmp_path / "target.raw")
+                options = CopyOptions(requests=1, progress_seconds=0.0)
+                copy_disk(source, target, journal=tmp_path / "journal", epoch=1, options=options, progress=shrink)
+
+        with pytest.raises(Conflict, match="changed") as caught:
+            copy()
+        assert told
+        assert isinstance(caught.value.__context__, SourceError)
 
     def test_it_explains_a_failed_read(self, path: Path, connect: Connect, context: Context) -> None:
         connection = connect(path)
