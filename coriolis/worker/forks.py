@@ -26,7 +26,7 @@ MARK = "CORIOLIS_WORKER_TREE"
 _START_SECONDS = 120.0
 _FORK_SECONDS = 10.0
 _KILL_SECONDS = 5.0
-_KEPT_ENVIRONMENT = (
+KEPT_ENVIRONMENT = (
     "PATH",
     "HOME",
     "LANG",
@@ -36,6 +36,7 @@ _KEPT_ENVIRONMENT = (
     "PYTHONPATH",
     "SSL_CERT_FILE",
     "REQUESTS_CA_BUNDLE",
+    "CORIOLIS_OVA_ROOTS",  # the operator's limit for paths that users name
     "http_proxy",
     "https_proxy",
     "no_proxy",
@@ -62,7 +63,7 @@ class ForkServer:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         greeting, their_greeting = os.pipe()
         command = [sys.executable, "-P", "-m", "coriolis.worker.forkserver", str(theirs.fileno()), str(their_greeting)]
-        environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+        environment = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
         self._process = subprocess.Popen(
             [*command, *providers],
             stdin=subprocess.DEVNULL,

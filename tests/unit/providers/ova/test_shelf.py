@@ -13,6 +13,7 @@ from coriolis.providers.api import Conflict, Context, Firmware, Gone, Invalid, L
 from coriolis.providers.contract import Recorder
 from coriolis.providers.ova.catalog import ROOTS_VARIABLE
 from coriolis.providers.ova.connection import OvaConnection
+from coriolis.worker import forks
 from tests import ovf_packages as build
 
 DATA = build.content(1 << 20)
@@ -123,6 +124,9 @@ class TestRoots:
         monkeypatch.setenv(ROOTS_VARIABLE, roots)
         with pytest.raises(Invalid, match="operator"):
             connect(folder)
+
+    def test_it_reaches_the_children_of_a_worker(self) -> None:
+        assert ROOTS_VARIABLE in forks.KEPT_ENVIRONMENT
 
     def test_through_a_link(
         self, folder: Path, tmp_path: Path, connect: Connect, monkeypatch: pytest.MonkeyPatch
