@@ -120,9 +120,7 @@ class OsloBus:
             try:
                 client.cast({}, method, payload=payload)
             except _AWAY as error:
-                _LOG.info(
-                    "cast lost topic=%s method=%s server=%s reason=%s", topic, method, server, _first_line(error)
-                )
+                _LOG.info("cast lost topic=%s method=%s server=%s reason=%s", topic, method, server, _first_line(error))
 
         try:
             self._in_thread(send, _START_SECONDS)

@@ -53,7 +53,7 @@ def run(parts: Sequence[Step | FanOut], may_revert: Callable[[BaseException], bo
             flow.add(_Atom(part, results, may_revert))
         else:
             threads = max(threads, part.threads)
-            fan = unordered_flow.Flow(part.name)
+            fan = (unordered_flow if part.threads > 1 else linear_flow).Flow(part.name)
             fan.add(*(_Atom(step, results, may_revert) for step in part.steps))
             flow.add(fan)
     engine = (
