@@ -18,6 +18,7 @@ from coriolis.rpc.messages import Ack, Assign, AttemptReport, Error, Register, R
 from coriolis.scheduler.dispatch import dispatch
 from coriolis.store import executions, migrations, tasks
 from coriolis.store.engine import Database
+from coriolis.store.paging import Page
 from coriolis.store.rows import Execution, Migration, Task
 
 LEASE = 30.0
@@ -47,7 +48,7 @@ class Clock:
     """A time that stands still until it is moved."""
 
     def __init__(self) -> None:
-        self.now = dt.datetime(2026, 1, 1)
+        self.now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC).replace(tzinfo=None)
 
     def __call__(self) -> dt.datetime:
         return self.now
@@ -111,8 +112,6 @@ class Rig:
 
     def tasks(self, migration: Migration) -> dict[str, Task]:
         """Every task by its name (of the first instance that has it)."""
-        from coriolis.store.paging import Page
-
         run = self.execution(migration)
         rows = self.db.read(tasks.page, run.id, Page(), everything=True)
         return {row.name: row for row in reversed(rows)}

@@ -103,7 +103,7 @@ def test_what_a_lost_worker_may_still_make_is_swept(rig: Rig) -> None:
     assert line.removed_at is not None
     assert line.removed_at >= line.doubtful_until
     assert line.doubtful_until - rig.clock.now < QUARANTINE
-    assert len([name for name in left(rig, made)]) == 2
+    assert len(left(rig, made)) == 2
 
 
 def test_late_and_doubled_writes_of_effects_change_nothing(rig: Rig) -> None:

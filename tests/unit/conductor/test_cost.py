@@ -47,10 +47,10 @@ def test_statements_do_not_grow_with_the_batch(rig: Rig) -> None:
 
 def test_statements_per_task_do_not_grow_with_the_database(rig: Rig) -> None:
     rig.worker(slots=1000)
-    first = cost(rig, 20)
-    for _ in range(5):
-        cost(rig, 20)
-    assert cost(rig, 20) == first
+    first = cost(rig, 6)
+    for _ in range(3):
+        cost(rig, 6)
+    assert cost(rig, 6) == first
 
 
 @pytest.mark.parametrize("batch", [1, 8])
