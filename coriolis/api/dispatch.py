@@ -89,7 +89,7 @@ class Table:
 
     def _candidates(self, parts: tuple[str, ...]) -> list[Match]:
         public = [Match(route=r, params={}, project_id=None) for r in self._public if r.segments == parts]
-        if public or len(parts) < 2 or parts[0] != "v1":
+        if public or len(parts) < 2 or parts[0] != "v1" or not parts[1]:
             return public
         project_id = None if parts[1] in self._nouns else parts[1]
         rest = parts[1:] if project_id is None else parts[2:]

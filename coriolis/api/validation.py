@@ -39,7 +39,9 @@ def check_provider_data(schema: Mapping[str, Any], data: Any, root: str) -> None
     :raises Invalid: the data do not fit, or the provider's schema itself is unusable
     """
     try:
-        check(compile_schema(_branch(schema, data)), data, root)
+        chosen = _branch(schema, data)
+        Validator.check_schema(chosen)
+        check(compile_schema(chosen), data, root)
     except (jsonschema.SchemaError, referencing.exceptions.Unresolvable, RecursionError) as error:
         raise Invalid(f"{root}: the provider's schema is unusable ({type(error).__name__})", field=root) from None
 

@@ -9,14 +9,19 @@ away; the local one passes a request without the token on as anonymous, and the 
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from keystoneauth1 import exceptions as keystone_errors
 from keystonemiddleware import auth_token
 from oslo_config import cfg
 
+from coriolis.domain.errors import Unavailable
 from coriolis.runtime import local_token
 from coriolis.runtime.context import AUTHENTICATED
+
+LOG = logging.getLogger(__name__)
 
 StartResponse = Callable[..., Any]
 WsgiApp = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
@@ -41,7 +46,17 @@ def keystone(conf: cfg.ConfigOpts) -> IdentityFilter:
     """Tokens are validated by Keystone, as group ``keystone_authtoken`` of ``conf`` says."""
 
     def wrap(app: WsgiApp) -> WsgiApp:
-        return auth_token.AuthProtocol(app, {"oslo_config_config": conf})
+        checked = auth_token.AuthProtocol(app, {"oslo_config_config": conf})
+
+        def authenticate(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+            try:
+                return checked(environ, start_response)
+            except keystone_errors.ClientException as error:
+                # keystonemiddleware answers for a Keystone that is away, not for one that it is not set up for
+                LOG.error("Tokens cannot be checked, see section [keystone_authtoken]: %s", error)
+                raise Unavailable("Tokens cannot be checked at the moment: the log of the service says why") from None
+
+        return authenticate
 
     return wrap
 

@@ -59,7 +59,9 @@ def test_a_foreign_project_in_the_path_is_refused(api: TestApp, route: Route) ->
     assert error(answer, 400)["field"] == "project_id"
 
 
-@pytest.mark.parametrize("path", ["/v2", "/v1/x", f"{PREFIX}/nothing", f"{PREFIX}/endpoints/new/new/new", "/%2e%2e/etc"])
+@pytest.mark.parametrize(
+    "path", ["/v2", "/v1/x", f"{PREFIX}/nothing", f"{PREFIX}/endpoints/new/new/new", "/%2e%2e/etc"]
+)
 def test_unknown_paths(api: TestApp, path: str) -> None:
     assert error(api.get(path, expect_errors=True), 404)["fault"] == "itemNotFound"
 

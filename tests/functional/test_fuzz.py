@@ -99,7 +99,24 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     made.db.dispose()
 
 
-NASTY = ["", ".", "..", "%", "\x00", "\xff", "\xc3\xa4", "a" * 5000, "' OR 1=1 --", "-1", "1e9", "{}", "null", "*", "AAAA", "bnVsbA=="]
+NASTY = [
+    "",
+    ".",
+    "..",
+    "%",
+    "\x00",
+    "\xff",
+    "\xc3\xa4",
+    "a" * 5000,
+    "' OR 1=1 --",
+    "-1",
+    "1e9",
+    "{}",
+    "null",
+    "*",
+    "AAAA",
+    "bnVsbA==",
+]
 latin = st.text(st.characters(max_codepoint=255), max_size=40)
 METHODS = st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "TRACE", "get", "\x7f"])
 words = st.text(max_size=12)

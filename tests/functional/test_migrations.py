@@ -204,9 +204,7 @@ def test_scripts_are_stored_in_list_form_when_they_are_not_to_run(api: TestApp, 
         ({"surprise": 1}, "migration.surprise"),
     ],
 )
-def test_bad_creates_name_the_field(
-    api: TestApp, endpoints: Any, change: dict[str, Any], field: str | None
-) -> None:
+def test_bad_creates_name_the_field(api: TestApp, endpoints: Any, change: dict[str, Any], field: str | None) -> None:
     content = refused(api, order(endpoints, **change))
     if field is not None:
         assert content["field"] == field
@@ -223,7 +221,10 @@ def test_one_endpoint_is_not_both_sides(api: TestApp, endpoints: Any) -> None:
     [
         ({"origin": {"type": "nobody", "connection_info": {}}}, "migration.origin.type"),
         ({"origin": {"type": "null"}}, "migration.origin.connection_info"),
-        ({"origin": {"type": "null", "connection_info": {"instances": "x"}}}, "migration.origin.connection_info.instances"),
+        (
+            {"origin": {"type": "null", "connection_info": {"instances": "x"}}},
+            "migration.origin.connection_info.instances",
+        ),
         ({"origin": {"type": "null", "connection_info": {"wrong": 1}}}, "migration.origin.connection_info.wrong"),
         ({"origin": {"type": "null", "connection_info": {"instances": 1}, "secret_ref": "x"}}, "migration.origin"),
         ({"destination": None}, "migration.destination"),
@@ -350,11 +351,9 @@ def test_costs_are_constant(api: TestApp, db: Database, desk: Desk) -> None:
         ids = [create(api, inline(instances=names))["id"] for _ in range(instances)]
         for key in ids:
             grow(db, key, items_each=instances)
-        with db.counting() as listing:
+        with db.counting() as statements:
             assert len(api.get(f"{PREFIX}/migrations?limit=100").json["migrations"]) >= instances
-        with db.counting() as showing:
+            listing = statements()
             assert len(api.get(f"{PREFIX}/migrations/{ids[0]}").json["migration"]["tasks"]) >= 5 * instances
-        costs.append((listing(), showing()))
-    assert costs[0] == costs[1]
-    assert costs[0][0] <= 2
-    assert costs[0][1] <= 7
+            costs.append((listing, statements() - listing))
+    assert costs == [(1, 5), (1, 5)]
