@@ -61,10 +61,13 @@ class Lab:
             event=lambda level, message: self.events.append(f"{level} {message}"),
         )
 
-    def define(self, name: str, disks: dict[str, tuple[str, Path]] | None = None) -> Instance:
-        """A domain, not started. ``disks``: target to format and path; default: a qcow2 tiny guest."""
+    def define(
+        self, name: str, disks: dict[str, tuple[str, Path]] | None = None, *, silent: bool = False
+    ) -> Instance:
+        """A domain, not started. ``disks``: target to format and path; default: a qcow2 tiny guest (or, ``silent``,
+        only data)."""
         if disks is None:
-            disks = {"vda": ("qcow2", tiny_guest.qcow2_disk(self.host.pool / f"{name}.qcow2"))}
+            disks = {"vda": ("qcow2", tiny_guest.qcow2_disk(self.host.pool / f"{name}.qcow2", silent=silent))}
         parts = [_DISK.format(target=t, kind=kind, path=path) for t, (kind, path) in disks.items()]
         self.raw.defineXML(_DOMAIN.format(name=name, disks="".join(parts)))
         return self.instance(name)

@@ -46,21 +46,24 @@ def boot_sector() -> bytes:
     return bytes(sector)
 
 
-def raw_disk(path: Path, *, seed: int = 1) -> Path:
-    """A sparse raw disk of `DISK_SIZE` with the guest and some megabytes of random data."""
+def raw_disk(path: Path, *, seed: int = 1, silent: bool = False) -> Path:
+    """A sparse raw disk of `DISK_SIZE` with the guest and some megabytes of random data.
+
+    ``silent``: without the guest, so that nothing boots and nobody writes.
+    """
     numbers = random.Random(seed)
     with path.open("wb") as disk:
         disk.truncate(DISK_SIZE)
-        disk.write(boot_sector())
+        disk.write(bytes(512) if silent else boot_sector())
         for offset in (1 << 20, 20 << 20, DISK_SIZE - (1 << 20)):
             disk.seek(offset)
             disk.write(numbers.randbytes(1 << 20))
     return path
 
 
-def qcow2_disk(path: Path, *, seed: int = 1) -> Path:
+def qcow2_disk(path: Path, *, seed: int = 1, silent: bool = False) -> Path:
     """The same as a qcow2 image."""
-    raw = raw_disk(path.with_suffix(".tmp"), seed=seed)
+    raw = raw_disk(path.with_suffix(".tmp"), seed=seed, silent=silent)
     subprocess.run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", str(raw), str(path)], check=True)
     raw.unlink()
     return path

@@ -171,7 +171,7 @@ class SourceContract(Subject):
         assert mutate is not None
         first = take("contract-snapshot-1")
         mutate(instance, first.disks[0].disk_id, 512, b"changed")
-        assert take("contract-snapshot-2").disks[0].identity != first.disks[0].identity
+        assert take("contract-snapshot-2", first).disks[0].identity != first.disks[0].identity
 
     def test_delta_is_the_byte_difference(
         self,

@@ -244,17 +244,19 @@ class LibvirtSnapshots:
         job = running_backup(self._link, domain)
         if job is not None and f"/coriolis-{short_tag(key)}-" in job.socket:
             end_backup(self._link, domain, job.socket)
-        had_some = self._delete_checkpoints(domain, key)
-        if not domain.isActive() and (named or had_some):
+        # On a stopped domain libvirt only forgets checkpoints. Their bitmaps go first: should that fail, the
+        # checkpoints still tell that there is something to delete.
+        if not domain.isActive() and (named or self._checkpoints(domain, key)):
             self._delete_bitmaps(domain, key)
+        self._delete_checkpoints(domain, key)
 
-    def _delete_checkpoints(self, domain: libvirt.virDomain, key: str) -> bool:
-        """Those of ``key``; whether there were any. On a stopped domain libvirt forgets them, and bitmaps stay."""
-        ours = [c for c in domain.listAllCheckpoints() if c.getName().startswith(f"{tag(key)}.")]
-        for checkpoint in ours:
+    def _checkpoints(self, domain: libvirt.virDomain, key: str) -> list[libvirt.virDomainCheckpoint]:
+        return [c for c in domain.listAllCheckpoints() if c.getName().startswith(f"{tag(key)}.")]
+
+    def _delete_checkpoints(self, domain: libvirt.virDomain, key: str) -> None:
+        for checkpoint in self._checkpoints(domain, key):
             with self._link.translated(f"deleting checkpoint {checkpoint.getName()}"):
                 self._delete_checkpoint(domain, checkpoint)
-        return bool(ours)
 
     def _delete_checkpoint(self, domain: libvirt.virDomain, checkpoint: libvirt.virDomainCheckpoint) -> None:
         try:
