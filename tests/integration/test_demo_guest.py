@@ -47,9 +47,9 @@ def boot(disk: Path, device: str, folder: Path, seconds: float = 120) -> str:
     "device",
     [
         "virtio-blk-pci,drive=disk",
-        "virtio-scsi-pci scsi-hd,drive=disk",
-        "pvscsi scsi-hd,drive=disk",
-        "ide-hd,drive=disk",
+        pytest.param("virtio-scsi-pci scsi-hd,drive=disk", marks=pytest.mark.slow),
+        pytest.param("pvscsi scsi-hd,drive=disk", marks=pytest.mark.slow),
+        pytest.param("ide-hd,drive=disk", marks=pytest.mark.slow),
     ],
 )
 def test_boots_and_finds_its_data_whole(guest: Guest, tmp_path: Path, device: str) -> None:
