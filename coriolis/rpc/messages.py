@@ -185,6 +185,7 @@ class Assign:
     kind: str  # worker.kinds
     name: str
     item: str | None = None
+    order: int = 0  # of the task among those of its instance: what comes later may write over what came before
     inputs: dict[str, Json] = field(default_factory=dict)  # outputs of other tasks, by the names in `takes`
     params: dict[str, Json] = field(default_factory=dict)
     source: Endpoint | None = None

@@ -41,6 +41,7 @@ from coriolis.worker.settings import VaultSettings, WorkerSettings
 
 COMPLETED, FAILED, CANCELED, STALE = "completed", "failed", "canceled", "stale"
 _POLL_SECONDS = 0.2
+_EPOCH_BITS = 20
 _LOG = logging.getLogger(__name__)
 
 
@@ -183,7 +184,7 @@ class _Child:
     # ---- what the work gets
 
     def _job(self, assign: Assign, stack: contextlib.ExitStack) -> Job:
-        context = self._context(epoch=assign.attempt.epoch, deadline=None)
+        context = self._context(epoch=fence(assign), deadline=None)
         endpoints = {"source": assign.source, "destination": assign.destination}
         opened: dict[str, Connection] = {}
         lock = threading.Lock()
@@ -286,6 +287,13 @@ class _ToAgent(logging.Handler):
         with contextlib.suppress(OSError):
             message = {"level": record.levelno, "name": record.name, "message": self._mask.text(text)}
             self._channel.send({"log": message})
+
+
+def fence(assign: Assign) -> int:
+    """The fencing number for volumes and journals. Epochs count the attempts of one task, but several tasks write (and
+    read back) the same volume one after the other: a copy that needed three attempts must not lock the next round out.
+    """
+    return assign.order << _EPOCH_BITS | assign.attempt.epoch
 
 
 def may_revert(error: BaseException) -> bool:

@@ -28,7 +28,8 @@ def _no_event(level: str, message: str) -> None:
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """Lent for one call. ``deadline`` is on the monotonic clock, in seconds; ``scratch`` is a private directory that
-    is removed after the attempt; ``epoch`` grows with every attempt of the task."""
+    is removed after the attempt; of two attempts that may write the same volume, also of different tasks of the
+    instance, the later one has the greater ``epoch``."""
 
     log: logging.Logger
     scratch: Path

@@ -7,22 +7,29 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from coriolis.domain.errors import Unavailable
 from coriolis.rpc.bus import Bus, Served
 from coriolis.rpc.messages import (
     CONDUCTOR,
+    WORKER,
     Ack,
+    Assign,
+    Attempt,
     AttemptReport,
     Effect,
     EffectAck,
     EffectWrite,
+    Endpoint,
     Register,
     Registered,
     Result,
     Sync,
     SyncReply,
 )
+from coriolis.worker import forks, proctree
+from coriolis.worker.agent import WorkerService
 
 
 @dataclass
@@ -119,3 +126,46 @@ class FakeConductor:
                 self.effects[write.effect.key] = write.effect
             self.changed.notify_all()
             return EffectAck(accepted=accepted, effect=self.effects.get(write.effect.key))
+
+
+class Bench:
+    """A running worker and what a test does to it."""
+
+    def __init__(self, bus: LocalBus, conductor: FakeConductor, service: WorkerService, endpoint: Endpoint) -> None:
+        self.bus, self.conductor, self.service, self.endpoint = bus, conductor, service, endpoint
+
+    def assign(self, instance: str, task_id: str | None = None, **changes: Any) -> str:
+        """Casts an attempt of kind inspect; gives the task id."""
+        task_id = task_id or f"task-{instance}"
+        epoch = changes.pop("epoch", 1)
+        session = self.service.session_id
+        assert session is not None
+        values: dict[str, Any] = {
+            "attempt": Attempt(task_id=task_id, epoch=epoch, session_id=session),
+            "execution_id": "execution-1",
+            "project_id": "p",
+            "instance": instance,
+            "kind": "inspect",
+            "name": "inspect",
+            "source": self.endpoint,
+            "destination": self.endpoint,
+            "request_id": "req-1",
+        }
+        self.bus.cast(WORKER, Assign(**{**values, **changes}), server=session)
+        return task_id
+
+    def tree(self) -> list[int]:
+        """Everything below the worker's fork server, and what got away from it."""
+        server = self.service._warm.current()
+        below = proctree.descendants(server.pid) if server is not None else []
+        return sorted({*below, *proctree.marked(forks.MARK, self.service._mark)} - ({server.pid} if server else set()))
+
+
+def until(condition: Callable[[], object], seconds: float = 15.0) -> bool:
+    """Whether it becomes true in time; for what sends no message."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.01)
+    return True

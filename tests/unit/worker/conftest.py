@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from coriolis.rpc.local_bus import LocalBus
-from coriolis.rpc.messages import WORKER, Assign, Attempt, Endpoint
+from coriolis.rpc.messages import Endpoint
 from coriolis.runtime.secrets import Vault, create_keys
 from coriolis.worker.agent import WorkerService
 from coriolis.worker.settings import VaultSettings, WorkerSettings
-from tests.unit.worker.conductor import FakeConductor
+from tests.unit.worker.conductor import Bench, FakeConductor
 
 HERE = Path(__file__).parent
 
@@ -58,33 +58,6 @@ def made(tmp_path: Path) -> Path:
     path = tmp_path / "made"
     path.mkdir()
     return path
-
-
-class Bench:
-    """A running worker and what a test does to it."""
-
-    def __init__(self, bus: LocalBus, conductor: FakeConductor, service: WorkerService, endpoint: Endpoint) -> None:
-        self.bus, self.conductor, self.service, self.endpoint = bus, conductor, service, endpoint
-
-    def assign(self, instance: str, task_id: str | None = None, **changes: Any) -> str:
-        """Casts an attempt of kind inspect; gives the task id."""
-        task_id = task_id or f"task-{instance}"
-        epoch = changes.pop("epoch", 1)
-        session = self.service.session_id
-        assert session is not None
-        values: dict[str, Any] = {
-            "attempt": Attempt(task_id=task_id, epoch=epoch, session_id=session),
-            "execution_id": "execution-1",
-            "project_id": "p",
-            "instance": instance,
-            "kind": "inspect",
-            "name": "inspect",
-            "source": self.endpoint,
-            "destination": self.endpoint,
-            "request_id": "req-1",
-        }
-        self.bus.cast(WORKER, Assign(**{**values, **changes}), server=session)
-        return task_id
 
 
 @pytest.fixture

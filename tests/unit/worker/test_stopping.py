@@ -14,23 +14,7 @@ import pytest
 
 from coriolis.rpc.messages import WORKER, Cancel, SyncReply
 from coriolis.worker import forks, proctree
-from coriolis.worker.agent import WorkerService
-
-
-def tree(service: WorkerService) -> list[int]:
-    """Everything below the worker's fork server, and what got away from it."""
-    server = service._warm.current()
-    below = proctree.descendants(server.pid) if server is not None else []
-    return sorted({*below, *proctree.marked(forks.MARK, service._mark)} - ({server.pid} if server else set()))
-
-
-def until(condition: Any, seconds: float = 15.0) -> bool:
-    limit = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > limit:
-            return False
-        time.sleep(0.01)
-    return True
+from tests.unit.worker.conductor import until
 
 
 def cancel(bench: Any, task: str) -> None:
@@ -41,14 +25,14 @@ def cancel(bench: Any, task: str) -> None:
 def test_cancel_is_felt_within_seconds_and_leaves_nothing(bench: Any, instance: str) -> None:
     task = bench.assign(instance)
     bench.conductor.said(task)
-    assert tree(bench.service)
+    assert bench.tree()
     start = time.monotonic()
     cancel(bench, task)
     result = bench.conductor.result_of(task)
     assert result.outcome == "canceled"
     assert result.error is None
     assert time.monotonic() - start < 5.0
-    assert tree(bench.service) == []
+    assert bench.tree() == []
 
 
 def test_a_child_that_can_be_terminated_tidies_up(bench: Any, made: Path) -> None:
@@ -72,14 +56,14 @@ def test_a_stopped_child_is_killed(bench: Any) -> None:
     os.kill(child, signal.SIGSTOP)
     cancel(bench, task)
     assert bench.conductor.result_of(task).outcome == "canceled"
-    assert tree(bench.service) == []
+    assert bench.tree() == []
 
 
 def test_revoked_is_killed_without_a_word(bench: Any) -> None:
     task = bench.assign("daemon")
     bench.conductor.said(task)
     bench.conductor.reply = SyncReply(accepted=True, revoke=(task,))
-    assert until(lambda: tree(bench.service) == [])
+    assert until(lambda: bench.tree() == [])
     bench.conductor.reply = SyncReply(accepted=True)
     bench.assign("plain")
     bench.conductor.result_of("task-plain")
@@ -91,7 +75,7 @@ def test_a_daemon_does_not_outlive_a_good_attempt(bench: Any) -> None:
     daemon = int(bench.conductor.said(task).split()[1])
     assert bench.conductor.result_of(task).outcome == "completed"
     assert proctree.is_gone(daemon)
-    assert tree(bench.service) == []
+    assert bench.tree() == []
 
 
 def test_a_killed_child_is_reported_and_leaves_nothing(bench: Any) -> None:
@@ -100,7 +84,7 @@ def test_a_killed_child_is_reported_and_leaves_nothing(bench: Any) -> None:
     os.kill(int(words[2]), signal.SIGKILL)
     result = bench.conductor.result_of(task)
     assert (result.outcome, result.error.code, result.error.retryable) == ("failed", "task.died", True)
-    assert tree(bench.service) == []
+    assert bench.tree() == []
 
 
 def test_a_killed_keeper_leaves_nothing(bench: Any) -> None:
@@ -110,7 +94,7 @@ def test_a_killed_keeper_leaves_nothing(bench: Any) -> None:
     (keeper,) = proctree.children(server.pid)
     os.kill(keeper, signal.SIGKILL)
     assert bench.conductor.result_of(task).error.code == "task.died"
-    assert tree(bench.service) == []
+    assert bench.tree() == []
 
 
 def test_a_killed_fork_server_leaves_nothing_and_comes_back(bench: Any) -> None:
@@ -122,7 +106,7 @@ def test_a_killed_fork_server_leaves_nothing_and_comes_back(bench: Any) -> None:
     bench.assign("plain")
     assert bench.conductor.result_of("task-plain", 60).outcome == "completed"
     assert bench.service._warm.current().pid != first
-    assert tree(bench.service) == []
+    assert bench.tree() == []
 
 
 def test_a_stuck_fork_server_is_replaced(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +129,7 @@ def test_a_dead_session_kills_and_the_next_begins_empty(bench: Any) -> None:
     with bench.conductor.changed:
         bench.conductor.alive = False
     bench.conductor.wait(lambda: len(bench.conductor.registered) == 2)
-    assert tree(bench.service) == []
+    assert bench.tree() == []
     bench.conductor.wait(lambda: bench.conductor.syncs[-1].session_id == "session-2")
     assert bench.conductor.syncs[-1].attempts == ()
     bench.assign("plain")
@@ -177,7 +161,7 @@ def test_a_newer_epoch_ends_the_older_attempt_first(bench: Any) -> None:
     bench.assign("plain", task_id="t", epoch=2)
     result = bench.conductor.result_of(task)
     assert (result.outcome, result.attempt.epoch) == ("completed", 2)
-    assert tree(bench.service) == []
+    assert bench.tree() == []
 
 
 def test_what_the_worker_should_run_but_does_not_is_started(bench: Any) -> None:
@@ -210,7 +194,7 @@ def test_a_frozen_conductor_makes_the_worker_kill_before_the_lease_ends(short_le
     last = bench.conductor.syncs[-1]
     bench.conductor.frozen.set()
     start = time.monotonic()
-    assert until(lambda: tree(bench.service) == [])
+    assert until(lambda: bench.tree() == [])
     assert time.monotonic() - start < bench.conductor.lease_seconds
     assert last.session_id == "session-1"
     # The conductor comes back: the session still lives, and the task is given out again under the same epoch.
@@ -228,7 +212,7 @@ def test_a_hanging_agent_cannot_keep_its_children(short_lease: None, bench: Any)
     bench.conductor.said(task)
     bench.service._stopped.set()  # agent and watchdog end; the attempt stays
     bench.service._wake.set()
-    assert until(lambda: tree(bench.service) == [])
+    assert until(lambda: bench.tree() == [])
     assert bench.conductor.results == []
 
 
@@ -236,7 +220,7 @@ def test_an_error_of_the_conductor_is_no_contact(short_lease: None, bench: Any) 
     task = bench.assign("hang")
     bench.conductor.said(task)
     bench.conductor.away = True
-    assert until(lambda: tree(bench.service) == [])
+    assert until(lambda: bench.tree() == [])
 
 
 # ---- leaving
@@ -254,7 +238,7 @@ def test_drain_lets_attempts_finish_and_takes_no_more(bench: Any) -> None:
     assert bench.conductor.result_of(task).outcome == "canceled"
     stopper.join(20)
     assert not stopper.is_alive()
-    assert tree(bench.service) == []
+    assert bench.tree() == []
 
 
 def test_what_does_not_finish_in_time_goes_back(bench: Any) -> None:
@@ -265,7 +249,7 @@ def test_what_does_not_finish_in_time_goes_back(bench: Any) -> None:
     bench.service.stop(drain=True)
     assert bench.conductor.result_of(polite).outcome == "returned"
     assert bench.conductor.result_of(hang).outcome == "returned"
-    assert tree(bench.service) == []
+    assert bench.tree() == []
 
 
 def test_stopping_at_once_gives_everything_back(bench: Any) -> None:
@@ -275,7 +259,7 @@ def test_stopping_at_once_gives_everything_back(bench: Any) -> None:
     bench.service.stop(drain=False)
     assert time.monotonic() - start < 10
     assert bench.conductor.result_of(task).outcome == "returned"
-    assert tree(bench.service) == []
+    assert bench.tree() == []
 
 
 def test_the_conductor_may_ask_for_a_drain(bench: Any) -> None:

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kinds of the recipe, one after the other, over two fake clouds with real bytes and real servers of them."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coriolis.domain.codec import to_json
+from coriolis.providers.fake.cloud import Cloud
+from coriolis.rpc.local_bus import LocalBus
+from coriolis.rpc.messages import WORKER, Cancel, Endpoint, Result
+from coriolis.runtime.secrets import Vault, create_keys
+from coriolis.worker import journals
+from coriolis.worker.agent import WorkerService
+from coriolis.worker.settings import VaultSettings, WorkerSettings
+from tests.unit.worker.conductor import Bench, FakeConductor, until
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(shutil.which("qemu-nbd") is None, reason="needs qemu-utils"),
+]
+
+MIB = 1 << 20
+
+
+class Line:
+    """Feeds a worker with the tasks of one instance, as the conductor would."""
+
+    def __init__(self, path: Path) -> None:
+        self.source, self.destination = Cloud.create(path / "source"), Cloud.create(path / "destination")
+        keys = path / "keys"
+        vault = Vault(create_keys(keys))
+        self._accounts = {
+            side: Endpoint(type="fake", sealed=vault.seal({"path": str(path / side)}))
+            for side in ("source", "destination")
+        }
+        self.settings = WorkerSettings(
+            host="here", state_path=path / "state", providers=("fake",), cancel_grace_seconds=0.5
+        )
+        bus = LocalBus()
+        self.conductor = FakeConductor(bus).serve()
+        self.service = WorkerService(self.settings, bus, VaultSettings(key_file=str(keys)))
+        self.bench = Bench(bus, self.conductor, self.service, self._accounts["source"])
+        self.outputs: dict[str, Any] = {}
+        self.effects: dict[str, list[Any]] = {}
+        self._number = 0
+
+    def start(self, kind: str, inputs: dict[str, Any] | None = None, **changes: Any) -> str:
+        self._number += 1
+        self.conductor.effects.clear()
+        values: dict[str, Any] = {
+            "task_id": f"{kind}-{self._number}",
+            "kind": kind,
+            "name": kind,
+            "order": self._number,
+            "inputs": inputs or {},
+            "source": self._accounts["source"],
+            "destination": self._accounts["destination"],
+        }
+        return self.bench.assign("vm", **{**values, **changes})
+
+    def run(self, kind: str, inputs: dict[str, Any] | None = None, **changes: Any) -> Result:
+        result = self.conductor.result_of(self.start(kind, inputs, **changes), 60)
+        self.effects[kind] = list(self.conductor.effects.values())
+        return result
+
+    def take(self, kind: str, output: str, *inputs: str, **changes: Any) -> Any:
+        """Runs a task that must complete, on outputs of earlier ones, and keeps its output."""
+        result = self.run(kind, {name: self.outputs[name] for name in inputs}, **changes)
+        assert result.outcome == "completed", result.error
+        self.outputs[output] = result.outputs.get(output)
+        return self.outputs[output]
+
+    def undo(self, kind: str, removal: str) -> None:
+        result = self.run(removal, effects=tuple(self.effects[kind]), params={"maker": kind})
+        assert result.outcome == "completed", result.error
+
+    def prepare(self) -> None:
+        self.take("inspect", "vm")
+        self.take("check_source", "concerns", "vm")
+        self.take("plan", "layout", "vm", network_map={"net-a": "net-b"})
+        self.take("volumes", "volumes", "vm", "layout")
+
+    def copy_inputs(self) -> dict[str, Any]:
+        return {name: self.outputs[name] for name in ("vm", "snapshot", "volumes")}
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Line]:
+    line = Line(tmp_path)
+    line.service.start()
+    try:
+        line.conductor.wait(lambda: line.conductor.syncs, 60)
+        yield line
+    finally:
+        line.service.stop(drain=False)
+        assert line.bench.tree() == []
+
+
+def fill(line: Line, size_mib: int, *, data_mib: int) -> str:
+    """A source instance with one disk; the rest of it is a hole."""
+    instance = line.source.add_instance("vm", disk_sizes=(size_mib * MIB,))
+    piece = random.Random(7).randbytes(min(data_mib, 8) * MIB)
+    line.source.write(instance, "disk-0", 3 * MIB, piece * (data_mib * MIB // len(piece)))
+    return instance
+
+
+def test_two_rounds_from_inventory_to_a_running_copy(line: Line) -> None:
+    instance = fill(line, 32, data_mib=8)
+    line.prepare()
+    line.take("snapshot", "snapshot", "vm")
+    first = line.take("copy", "digest", "vm", "snapshot", "volumes", item="disk-0")
+    assert first["mode"] == "full"
+
+    line.source.write(instance, "disk-0", 20 * MIB, b"new" * 1000)
+    line.source.write(instance, "disk-0", 3 * MIB, bytes(2 * MIB))  # becomes zeros again
+    line.take("shutdown", "nothing", "vm")
+    earlier = line.outputs["snapshot"]
+    result = line.run("snapshot", {"vm": line.outputs["vm"], "snapshot@prev": earlier})
+    line.outputs["snapshot"] = result.outputs["snapshot"]
+    result = line.run("copy", {**line.copy_inputs(), "snapshot@prev": earlier}, item="disk-0")
+    second = line.outputs["digest"] = result.outputs["digest"]
+    assert second["mode"] == "dirty"
+    assert second["bytes_read"] < 8 * MIB
+
+    verified = line.take("verify", "verified", "vm", "volumes", "digest", item="disk-0")
+    assert (verified["mode"], verified["digest"]) == ("full", second["digest"])
+    line.take("deploy", "deployed", "vm", "layout", "volumes")
+    journal = journals.instance_folder(line.settings.state_path, "execution-1", "vm")
+    assert journal.exists()
+    result = line.run("finalize", {"deployed": line.outputs["deployed"]})
+    assert result.outputs["transfer_result"]["name"] == "vm"
+    assert not journal.exists()
+
+    made = line.destination.read()["instances"]
+    (copy,) = made
+    assert made[copy]["running"]
+    assert not line.source.read()["instances"][instance]["running"]
+    assert line.destination.disk_bytes(copy, "disk-0") == line.source.disk_bytes(instance, "disk-0")
+
+
+def test_undo_leaves_both_sides_as_they_were(line: Line) -> None:
+    instance = fill(line, 8, data_mib=1)
+    line.prepare()
+    line.take("shutdown", "nothing", "vm")
+    line.take("snapshot", "snapshot", "vm")
+    line.take("deploy", "deployed", "vm", "layout", "volumes")
+    line.take("finalize", "transfer_result", "deployed")
+    line.undo("finalize", "undo_finalize")
+    line.undo("deploy", "undo_deploy")
+    line.undo("snapshot", "delete_snapshot")
+    line.undo("volumes", "undo_volumes")
+    line.undo("shutdown", "undo_shutdown")
+    state = line.destination.read()
+    assert (state["instances"], state["volumes"]) == ({}, {})
+    state = line.source.read()
+    assert state["snapshots"] == {}
+    assert state["instances"][instance]["running"]
+
+
+def test_a_volume_that_rots_is_found(line: Line) -> None:
+    fill(line, 8, data_mib=4)
+    line.prepare()
+    line.take("snapshot", "snapshot", "vm")
+    line.take("copy", "digest", "vm", "snapshot", "volumes", item="disk-0")
+    (volume,) = (line.destination.path / "volumes").glob("*.*")
+    _rot(volume)
+    inputs = {name: line.outputs[name] for name in ("vm", "volumes", "digest")}
+    error = line.run("verify", inputs, item="disk-0").error
+    assert error is not None
+    assert (error.code, error.retryable) == ("data.mismatch", False)
+    # Without this host's journal (another worker verifies) the whole digest tells it.
+    journals.forget_instance(line.settings.state_path, "execution-1", "vm")
+    error = line.run("verify", inputs, item="disk-0").error
+    assert error is not None
+    assert error.code == "data.mismatch"
+
+
+def _rot(path: Path) -> None:
+    """Flips a byte in the middle of the data."""
+    data = path.read_bytes()
+    needle = random.Random(7).randbytes(4 * MIB)[2 * MIB : 2 * MIB + 64]
+    at = data.index(needle)
+    with open(path, "r+b") as file:
+        file.seek(at)
+        file.write(bytes([needle[0] ^ 1]))
+
+
+def servers(line: Line) -> list[int]:
+    """The processes that serve bytes to the running attempt."""
+    found = []
+    for pid in line.bench.tree():
+        try:
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+        except OSError:
+            continue
+        if name in ("qemu-nbd", "qemu-storage-da", "nbdkit"):
+            found.append(pid)
+    return found
+
+
+def copying(line: Line, **changes: Any) -> str:
+    """A copy that is under way and now stands still, because its servers are stopped."""
+    task = line.start("copy", line.copy_inputs(), item="disk-0", **changes)
+    line.conductor.wait(
+        lambda: any(p.done > 64 * MIB for r in line.conductor.reports if r.task_id == task for p in r.progress), 60
+    )
+    for pid in servers(line):
+        os.kill(pid, signal.SIGSTOP)
+    assert not line.conductor.results or line.conductor.results[-1].attempt.task_id != task, "the copy was too fast"
+    return task
+
+
+def test_a_killed_copy_goes_on_where_its_journal_ends(line: Line) -> None:
+    fill(line, 1024, data_mib=768)
+    line.prepare()
+    line.take("snapshot", "snapshot", "vm")
+    task = copying(line)
+    child = line.bench.tree()
+    for pid in child:
+        os.kill(pid, signal.SIGKILL)
+    died = line.conductor.result_of(task)
+    assert died.error is not None
+    assert died.error.retryable
+    checkpoint = [r.checkpoint for r in line.conductor.reports if r.checkpoint]
+    line.conductor.results.clear()
+    result = line.run("copy", line.copy_inputs(), item="disk-0", task_id=task, epoch=2)
+    digest = result.outputs["digest"]
+    assert digest["bytes_resumed"] > 0
+    assert digest["bytes_read"] + digest["bytes_resumed"] <= 1024 * MIB
+    line.outputs["digest"] = digest
+    verified = line.take("verify", "verified", "vm", "volumes", "digest", item="disk-0")
+    assert verified["digest"] == digest["digest"]
+    assert all(set(point) == {"host", "journal", "done"} for point in checkpoint)
+
+
+def test_cancel_of_a_copy_whose_servers_hang(line: Line) -> None:
+    fill(line, 1024, data_mib=768)
+    line.prepare()
+    line.take("snapshot", "snapshot", "vm")
+    task = copying(line)
+    start = time.monotonic()
+    line.bench.bus.cast(WORKER, Cancel(task_ids=(task,)), server=line.service.session_id)
+    assert line.conductor.result_of(task).outcome == "canceled"
+    assert time.monotonic() - start < 5
+    assert until(lambda: line.bench.tree() == [])
+
+
+def test_records_go_through_json(line: Line) -> None:
+    """What the fake conductor hands on was JSON on its way up: nothing but plain data is in it."""
+    fill(line, 8, data_mib=1)
+    line.prepare()
+    assert to_json(line.outputs["vm"]) == line.outputs["vm"]
