@@ -300,12 +300,13 @@ def test_a_domain_is_defined_once_boots_and_goes(lab: Lab, environment: dict[str
     assert not any(name.startswith("web-new-vda-") for name in files(lab))
 
 
-def test_an_efi_domain_is_defined_and_removed_with_its_variables(lab: Lab) -> None:
-    instance = lab.define("web")
-    layout = plan(lab, dataclasses.replace(instance, firmware_type=Firmware.EFI))
+@pytest.mark.parametrize("secure_boot", [False, True])
+def test_an_efi_domain_is_defined_and_removed_with_its_variables(lab: Lab, secure_boot: bool) -> None:
+    instance = dataclasses.replace(lab.define("web"), firmware_type=Firmware.EFI, secure_boot=secure_boot)
+    layout = plan(lab, instance)
     deployed = lab.connection.compute.create(instance, layout, make_volumes(lab, layout), "vm", {}, lab.context())
     assert deployed.instance is not None
-    assert deployed.instance.firmware_type is Firmware.EFI
+    assert (deployed.instance.firmware_type, deployed.instance.secure_boot) == (Firmware.EFI, secure_boot)
     lab.connection.compute.start(deployed.ref, lab.context())
     lab.connection.compute.delete(deployed.ref, "vm", lab.context())
     assert not list(lab.host.directory.glob("lib/qemu/nvram/*"))

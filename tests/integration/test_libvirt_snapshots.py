@@ -216,3 +216,43 @@ def test_another_execution_of_ours_is_a_conflict_too(lab: Lab) -> None:
     with pytest.raises(Conflict, match="another Coriolis execution"):
         lab.connection.snapshots.create(lab.instance("g"), None, "other", {}, lab.context())
     lab.connection.snapshots.delete(first.ref, "one", lab.context())
+
+
+def test_users_snapshots_rule_out_checkpoints_but_not_reading(lab: Lab) -> None:
+    lab.define("u")
+    lab.domain("u").snapshotCreateXML("<domainsnapshot><name>theirs</name></domainsnapshot>")
+    instance = lab.start("u")
+    concerns = lab.connection.planning.check_source(instance, {}, lab.context())
+    assert "libvirt snapshots" in concerns[0].message
+    first = lab.connection.snapshots.create(instance, None, "one", {}, lab.context())
+    second = lab.connection.snapshots.create(instance, first, "two", {}, lab.context())
+    assert second.disks[0].changes_since is None
+    with lab.connection.read_blocks.open_source(second, "vda", lab.context()) as source:
+        assert read(source, 0, 512) == tiny_guest.boot_sector()
+    lab.connection.snapshots.delete(second.ref, "two", lab.context())
+    assert lab.left_over() == []
+    lab.domain("u").snapshotLookupByName("theirs").delete()
+
+
+def test_without_a_socket_directory_the_domains_own_folder_is_used(lab: Lab) -> None:
+    lab.define("a-domain-with-quite-a-long-name")
+    instance = lab.start("a-domain-with-quite-a-long-name")
+    connection = lab.connect({"connection_uri": lab.host.uri})
+    snapshot = connection.snapshots.create(instance, None, "one", {}, lab.context())
+    socket = Path(snapshot.properties["socket"])
+    assert len(str(socket)) < 100
+    inside = lab.host.directory / "lib" / socket.relative_to("/var/lib/libvirt")
+    assert inside.is_socket()
+    connection.snapshots.delete(snapshot.ref, "one", lab.context())
+    connection.close()
+    assert lab.left_over() == []
+
+
+def test_scratch_files_of_a_host_that_went_down_are_removed(lab: Lab) -> None:
+    first = snapshot_of_running(lab)
+    scratch = next(path for path in lab.host.pool.iterdir() if "coriolis-one" in path.name)
+    lab.domain("g").destroy()
+    assert not scratch.exists()
+    scratch.write_bytes(b"left by a crash")
+    lab.connection.snapshots.delete(first.ref, "one", lab.context())
+    assert lab.left_over() == []

@@ -56,6 +56,7 @@ class LibvirtCompute:
                 instance=instance,
                 layout=layout,
                 hardware=Hardware(**layout.properties["hardware"]),
+                log=serial_log(layout.name) if self._link.address.path == "/system" else None,
                 files={volume.disk_id: self._file(volume) for volume in volumes},
             )
             missing = [disk.disk_id for disk in layout.disks if disk.disk_id not in definition.files]
@@ -171,8 +172,8 @@ class LibvirtCompute:
         name = xml.findtext("name", "")
         log = xml.find("./devices/serial/log")
         console = f"virsh -c '{self._link.uri}' console {name}"
-        if log is not None and log.get("file") == serial_log(name):
-            console += f" (what it printed: {serial_log(name)})"
+        if log is not None:
+            console += f" (what it printed: {log.get('file')})"
         with self._link.translated(f"asking for domain {name}"):
             running = bool(domain.isActive())
         return Deployed(

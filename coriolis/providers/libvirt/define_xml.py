@@ -40,13 +40,15 @@ class VolumeFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """Everything that a domain's XML is made of. ``files``: by source disk id."""
+    """Everything that a domain's XML is made of. ``files``: by source disk id; ``log``: where the host writes down
+    what the first serial port prints."""
 
     uuid: str
     key: str
     instance: Instance
     layout: Layout
     hardware: Hardware
+    log: str | None = None
     files: Mapping[str, VolumeFile] = field(default_factory=dict)
 
 
@@ -131,7 +133,8 @@ def _devices(domain: ET.Element, definition: Definition) -> None:
     for nic in definition.layout.nics:
         _interface(devices, nic, hardware.nic_model)
     serial = ET.SubElement(devices, "serial", type="pty")
-    ET.SubElement(serial, "log", file=serial_log(definition.layout.name), append="on")
+    if definition.log:
+        ET.SubElement(serial, "log", file=definition.log, append="on")
     ET.SubElement(serial, "target", port="0")
     ET.SubElement(ET.SubElement(devices, "console", type="pty"), "target", type="serial", port="0")
     if hardware.graphics == "vnc":

@@ -145,7 +145,7 @@ def served(host: Host, export: Export, context: Context) -> Iterator[str]:
             start_new_session=True,
         )
         try:
-            word, _, socket = first_line(process, START_SECONDS).decode().strip().partition(" ")
+            word, _, socket = first_line(process, START_SECONDS, context).decode().strip().partition(" ")
             if word != "ready":
                 end(process)
                 raise _refusal(export, process.returncode, said)

@@ -19,9 +19,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from coriolis.providers.api import Unavailable
+from coriolis.providers.api import Context, Unavailable
 
 COMMAND_SECONDS = 60.0
+_POLL_SECONDS = 0.2
 LONGEST_FOLDER = 70  # a unix socket's path has 107 bytes at most; ssh appends 17 to its own
 
 
@@ -69,16 +70,21 @@ def run(host: Host, argv: list[str]) -> subprocess.CompletedProcess[str]:
         raise Unavailable(f"{argv[0]} is not installed on the worker") from None
 
 
-def first_line(process: subprocess.Popen[bytes], seconds: float) -> bytes:
-    """The first line of a process's standard output; empty when it ended or took too long."""
+def first_line(process: subprocess.Popen[bytes], seconds: float, context: Context) -> bytes:
+    """The first line of a process's standard output; empty when it ended or took too long.
+
+    :raises Cancelled: the process is still there
+    """
     assert process.stdout is not None
     end = time.monotonic() + seconds
     line = b""
     descriptor = process.stdout.fileno()
     while not line.endswith(b"\n"):
-        left = end - time.monotonic()
-        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+        context.check_cancelled()
+        if time.monotonic() > end:
             return b""
+        if not select.select([descriptor], [], [], _POLL_SECONDS)[0]:
+            continue
         byte = os.read(descriptor, 1)
         if not byte:
             return b""

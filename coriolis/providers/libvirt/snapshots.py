@@ -249,6 +249,16 @@ class LibvirtSnapshots:
         if not domain.isActive() and (named or self._checkpoints(domain, key)):
             self._delete_bitmaps(domain, key)
         self._delete_checkpoints(domain, key)
+        if named and (job is None or not domain.isActive()):
+            self._delete_scratch(domain, key)
+
+    def _delete_scratch(self, domain: libvirt.virDomain, key: str) -> None:
+        """Scratch files, which libvirt removes with the job: unless the host went down with it."""
+        paths = [disk_path(self._link, source) for source in disk_sources(existing_xml(self._link, domain))]
+        prefixes = [f"{path}.{tag(key)}." for path in paths if path and not path.startswith("/dev/")]
+        if prefixes:
+            script = 'for prefix in "$@"; do rm -f -- "$prefix"????????; done'
+            run(self._link.host, ["sh", "-c", script, "coriolis", *prefixes])
 
     def _checkpoints(self, domain: libvirt.virDomain, key: str) -> list[libvirt.virDomainCheckpoint]:
         return [c for c in domain.listAllCheckpoints() if c.getName().startswith(f"{tag(key)}.")]

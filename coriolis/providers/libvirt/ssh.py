@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from coriolis.providers.api import Context, Invalid, ProviderError, Unauthorized, Unavailable
+from coriolis.providers.api import Cancelled, Context, Invalid, ProviderError, Unauthorized, Unavailable
 from coriolis.providers.libvirt.hosts import LocalHost, end, first_line, run, socket_folder
 from coriolis.providers.libvirt.uri import Address
 
@@ -101,7 +101,7 @@ class SshHost:
             if info.get("ssh_host_key"):
                 _write_private(self._folder / "known_hosts", _known_hosts(info["ssh_host_key"], address))
             _write_private(self._folder / "config", ssh_config(address, self._folder, self._sockets, info))
-            self._master = self._connect(address)
+            self._master = self._connect(address, context)
         except BaseException:
             self._remove()
             raise
@@ -109,7 +109,7 @@ class SshHost:
     def _ssh(self, *options: str) -> list[str]:
         return ["ssh", "-F", str(self._folder / "config"), *options, _TARGET]
 
-    def _connect(self, address: Address) -> subprocess.Popen[bytes]:
+    def _connect(self, address: Address, context: Context) -> subprocess.Popen[bytes]:
         said = self._folder / "ssh.err"
         with said.open("wb") as errors:
             try:
@@ -122,8 +122,12 @@ class SshHost:
                 )
             except FileNotFoundError:
                 raise Unavailable("ssh is not installed on the worker; install openssh-client") from None
-        if first_line(master, CONNECT_SECONDS).strip() == _READY.encode():
-            return master
+        try:
+            if first_line(master, CONNECT_SECONDS, context).strip() == _READY.encode():
+                return master
+        except Cancelled:
+            end(master, 0.5)
+            raise
         end(master, 1.0)
         raise refusal(address, said.read_text(errors="replace"))
 

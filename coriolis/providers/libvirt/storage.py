@@ -62,17 +62,17 @@ def _properties(pool: Pool) -> dict[str, Any]:
     }
 
 
-def list_pools(link: Link) -> list[Pool]:
-    """All pools, by name, with their present free space."""
+def list_pools(link: Link, *, refresh: bool = True) -> list[Pool]:
+    """All pools, by name; with ``refresh``, with their present free space (libvirt then looks at every volume)."""
     with link.translated("listing storage pools"):
-        found = [_read(pool) for pool in link.connection.listAllStoragePools()]
+        found = [_read(pool, refresh=refresh) for pool in link.connection.listAllStoragePools()]
     return sorted(found, key=lambda pool: pool.name)
 
 
-def _read(pool: libvirt.virStoragePool) -> Pool:
+def _read(pool: libvirt.virStoragePool, *, refresh: bool) -> Pool:
     active = bool(pool.isActive())
-    if active:
-        # The free space is that of the last refresh. A pool in which a volume is being made refuses: then it is.
+    if active and refresh:
+        # A pool in which a volume is being made refuses, and keeps the free space of its last refresh.
         with contextlib.suppress(libvirt.libvirtError):
             pool.refresh()
     xml, info = parse(pool.XMLDesc()), pool.info()

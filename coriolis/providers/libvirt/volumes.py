@@ -30,7 +30,7 @@ class LibvirtVolumes:
         self._link = link
 
     def create(self, disk: PlannedDisk, layout: Layout, key: str, environment: Environment, context: Context) -> Volume:
-        pool = resolve_pool(list_pools(self._link), str(disk.storage))
+        pool = resolve_pool(list_pools(self._link, refresh=False), str(disk.storage))
         kind = disk.properties.get("volume_format", "qcow2") if pool.type in FILE_POOLS else "raw"
         name = volume_name(layout.name, disk.disk_id, key, kind if pool.type in FILE_POOLS else None)
         context.check_cancelled()
