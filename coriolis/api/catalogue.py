@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coriolis.domain.capabilities import Capability
-from coriolis.domain.errors import Conflict, CoriolisError, Invalid, NotFound, Unavailable
+from coriolis.domain.errors import Conflict, CoriolisError, Invalid, NotFound, Unavailable, Unsupported
 from coriolis.rpc import messages
 from coriolis.rpc.bus import Bus, NoAnswer
 from coriolis.store import sessions
@@ -50,6 +50,10 @@ _ERRORS: dict[str, type[CoriolisError]] = {
     "provider.invalid": Invalid,
     "provider.conflict": Conflict,
     "provider.gone": NotFound,
+    "data.invalid_image": Invalid,
+    "data.unsafe_image": Invalid,
+    "coriolis.invalid": Invalid,
+    "coriolis.unsupported": Unsupported,
 }
 
 
@@ -141,7 +145,8 @@ class Catalogue:
         except NoAnswer:
             raise NoAnswer(f"{what}: the worker did not answer within {self._timeout:g} s; try again later") from None
         if reply.error is not None:
-            raise _ERRORS.get(reply.error.code, ProviderFailed)(f"{what}: {reply.error.message}")
+            otherwise = Unavailable if reply.error.retryable else ProviderFailed
+            raise _ERRORS.get(reply.error.code, otherwise)(f"{what}: {reply.error.message}")
         return reply.value
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from coriolis.domain.codec import to_json
+from coriolis.domain.errors import CoriolisError
 from coriolis.providers import registry
-from coriolis.providers.api import Context, ProviderError
+from coriolis.providers.api import Connection, Context, ProviderError
 from coriolis.rpc import messages
 from coriolis.runtime import local_token
 from coriolis.runtime.secrets import Vault
+from coriolis.worker.calls import carry_out
+from coriolis.worker.classify import classify
 
 TOKEN = "a-token-of-the-tests"
 PROJECT = local_token.PROJECT_ID
@@ -39,26 +42,13 @@ class Desk:
                 "destination": provider.destination_schema,
             }
             return messages.ProviderReply(value=value)
-        try:
-            value = self._ask(provider.connect(self._vault.open(call.endpoint), self._context), call)
-        except ProviderError as error:
-            return messages.ProviderReply(error=messages.Error(code=error.code, message=error.message))
-        return messages.ProviderReply(value=to_json(value))
 
-    def _ask(self, connection: Any, call: messages.ProviderCall) -> Any:
-        given, context = call.arguments, self._context
+        def connect() -> Connection:
+            assert call.endpoint is not None
+            return provider.connect(self._vault.open(call.endpoint), self._context)
+
         try:
-            if call.operation == "check":
-                return connection.check(context)
-            environment = given["environment"]
-            if call.operation == "list_instances":
-                return connection.inventory.list_instances(
-                    environment, marker=given["marker"], limit=given["limit"], name=given["name"], context=context
-                )
-            if call.operation == "get_instance":
-                return connection.inventory.get_instance(environment, given["name"], context)
-            if call.operation == "list_networks":
-                return connection.networks.list_networks(environment, context)
-            return connection.storage.list_storage(environment, context)
-        finally:
-            connection.close()
+            value = carry_out(call, connect, self._context)
+        except (ProviderError, CoriolisError) as error:
+            return messages.ProviderReply(error=classify(error))
+        return messages.ProviderReply(value=to_json(value))
