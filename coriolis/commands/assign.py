@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -22,22 +23,38 @@ from coriolis.store import rows as stored
 LOG = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Background:
+    """What tasks of some executions share: executions, jobs and endpoints by id."""
+
+    runs: Mapping[str, stored.Execution]
+    jobs: Mapping[str, stored.Migration]
+    accounts: Mapping[str, stored.Endpoint]
+
+    def job(self, execution_id: str) -> stored.Migration:
+        return self.jobs[self.runs[execution_id].migration_id]
+
+
+def background(conn: Connection, execution_ids: Iterable[str]) -> Background:
+    """Three statements for any number of executions."""
+    runs = executions.find(conn, sorted(set(execution_ids)))
+    jobs = migrations.find(conn, sorted({run.migration_id for run in runs.values()}))
+    ends = {job.origin_endpoint_id for job in jobs.values()} | {job.destination_endpoint_id for job in jobs.values()}
+    return Background(runs, jobs, endpoints.find(conn, sorted(ends), None) if ends else {})
+
+
 def assemble(
     conn: Connection,
     running: Mapping[str, tuple[Task, int]],
     now: dt.datetime,
-    accounts: Mapping[str, stored.Endpoint] | None = None,
+    shared: Background | None = None,
 ) -> list[Assign]:
-    """The messages for these RUNNING tasks (with their positions), in this order. ``accounts``: endpoints that were
-    read already. At most six statements."""
+    """The messages for these RUNNING tasks (with their positions), in this order. At most six statements, three
+    with ``shared`` known."""
     if not running:
         return []
-    runs = executions.find(conn, sorted({task.execution_id for task, _ in running.values()}))
-    jobs = migrations.find(conn, sorted({run.migration_id for run in runs.values()}))
-    ends = {job.origin_endpoint_id for job in jobs.values()} | {job.destination_endpoint_id for job in jobs.values()}
-    known = dict(accounts or {})
-    if ends - known.keys():
-        known |= endpoints.find(conn, sorted(ends - known.keys()), None)
+    if shared is None:
+        shared = background(conn, {task.execution_id for task, _ in running.values()})
     wanted: dict[tuple[str, int], set[str]] = {}
     for task, position in running.values():
         wanted.setdefault((task.execution_id, position), set()).update(task.takes)
@@ -50,9 +67,7 @@ def assemble(
     return [
         _assign(
             task,
-            runs[task.execution_id],
-            jobs[runs[task.execution_id].migration_id],
-            known,
+            shared,
             inputs=_inputs(task, given[(task.execution_id, position)]),
             effects=tuple(_wire(effect) for effect in _due(task, ledger.get(task.maker or task.id, []), now)),
             checkpoint=saved.get(task.id),
@@ -61,14 +76,9 @@ def assemble(
     ]
 
 
-def _assign(
-    task: Task,
-    run: stored.Execution,
-    job: stored.Migration,
-    accounts: Mapping[str, stored.Endpoint],
-    **more: Any,
-) -> Assign:
+def _assign(task: Task, shared: Background, **more: Any) -> Assign:
     assert task.session_id is not None
+    run, job, accounts = shared.runs[task.execution_id], shared.job(task.execution_id), shared.accounts
     source = task.side in (Side.SOURCE, Side.BOTH)
     destination = task.side in (Side.DESTINATION, Side.BOTH)
     return Assign(
@@ -79,6 +89,7 @@ def _assign(
         kind=task.kind,
         name=task.name,
         item=task.item,
+        order=task.index,
         params={**task.params, "maker": task.maker} if task.maker else task.params,
         source=_account(accounts[job.origin_endpoint_id]) if source else None,
         destination=_account(accounts[job.destination_endpoint_id]) if destination else None,

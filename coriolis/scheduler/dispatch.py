@@ -11,18 +11,19 @@ from prometheus_client import Counter, Gauge
 from sqlalchemy.engine import Connection
 
 from coriolis.commands import assign
+from coriolis.commands.assign import Background
 from coriolis.domain.capabilities import Capability
 from coriolis.domain.model import Task, TaskState
 from coriolis.domain.placement import Candidate, Limits, Request, place, refused_by
 from coriolis.rpc.messages import Assign
-from coriolis.store import checkpoints, endpoints, placing, sessions
+from coriolis.store import checkpoints, placing, sessions
 from coriolis.store.engine import Database
 from coriolis.store.placing import Claim, Ready
-from coriolis.store.rows import Endpoint, Session
+from coriolis.store.rows import Session
 
 CLAIMS = Counter("coriolis_claims_total", "Tasks that were assigned to a worker.")
 LOST_CLAIMS = Counter("coriolis_claims_lost_total", "Claims that another scheduler, or a cancel, forestalled.")
-REFUSED = Gauge("coriolis_tasks_without_worker", "Ready tasks, of those last looked at, that no live worker can run.")
+REFUSED = Gauge("coriolis_task_kinds_without_worker", "Kinds of ready tasks that no live worker can run.")
 
 _KNOWN = frozenset(Capability)
 
@@ -51,13 +52,12 @@ def _dispatch(conn: Connection, db: Database, limit: int, tasks_per_endpoint: in
     used = load.endpoints
     full = [end for end, count in used.items() if count >= tasks_per_endpoint]
     wanted = min(limit, free)
-    accounts: dict[str, Endpoint] = {}
-    found = _placeable(conn, now, wanted, candidates, full, accounts)
+    found, shared = _placeable(conn, now, wanted, candidates, full)
     chosen = _choose(conn, found, candidates, used, tasks_per_endpoint)
     claimed = placing.claim(conn, chosen, now)
     CLAIMS.inc(len(claimed))
     LOST_CLAIMS.inc(len(chosen) - len(claimed))
-    assigns = assign.assemble(conn, _running(found, claimed), now, accounts)
+    assigns = assign.assemble(conn, _running(found, claimed), now, shared)
     return Dispatched(assigns=assigns, full=len(found) == wanted)
 
 
@@ -81,42 +81,35 @@ def _candidates(live: Sequence[Session], running: Mapping[str, int]) -> list[Can
 
 
 def _placeable(
-    conn: Connection,
-    now: dt.datetime,
-    wanted: int,
-    candidates: Sequence[Candidate],
-    full: Sequence[str],
-    accounts: dict[str, Endpoint],
-) -> list[tuple[Ready, Request]]:
+    conn: Connection, now: dt.datetime, wanted: int, candidates: Sequence[Candidate], full: Sequence[str]
+) -> tuple[list[tuple[Ready, Request]], Background]:
     """Ready tasks that some worker could run. Those that nobody can run must not stand in the way of the others:
-    their kind is left out, and the look is taken again; there are few kinds. ``accounts`` gets the endpoints seen."""
-    hopeless: dict[str, int] = {}
+    their kind is left out, and the look is taken again; there are few kinds."""
+    hopeless: set[str] = set()
     while True:
         found = placing.ready(conn, now, wanted, without_keys=hopeless, without_endpoints=full)
-        new = {end for one in found for end in one.endpoints} - accounts.keys()
-        accounts.update(endpoints.find(conn, new, None) if new else {})
-        requests = [
-            (
-                one,
-                Request(
-                    task_id=one.task.id,
-                    needs=one.task.needs,
-                    regions=frozenset().union(*(accounts[end].mapped_regions for end in one.endpoints)),
-                    limits=tuple(f"endpoint:{end}" for end in one.endpoints),
-                ),
-            )
-            for one in found
-        ]
-        lost = [
+        shared = assign.background(conn, {one.task.execution_id for one in found})
+        requests = [(one, _request(one, shared)) for one in found]
+        lost = {
             one.needs_key
             for one, request in requests
             if all(worker.draining or refused_by(worker, request) for worker in candidates)
-        ]
+        }
         if not lost:
-            REFUSED.set(sum(hopeless.values()))
-            return requests
-        for key in lost:
-            hopeless[key] = hopeless.get(key, 0) + 1
+            REFUSED.set(len(hopeless))
+            return requests, shared
+        hopeless |= lost
+
+
+def _request(one: Ready, shared: Background) -> Request:
+    job = shared.job(one.task.execution_id)
+    ends = placing.used_ends(one.task.side, job.origin_endpoint_id, job.destination_endpoint_id)
+    return Request(
+        task_id=one.task.id,
+        needs=one.task.needs,
+        regions=frozenset().union(*(shared.accounts[end].mapped_regions for end in ends)),
+        limits=tuple(f"endpoint:{end}" for end in ends),
+    )
 
 
 def _choose(

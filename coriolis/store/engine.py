@@ -14,6 +14,7 @@ import tenacity
 from oslo_db import exception as db_exc
 from oslo_db.sqlalchemy import exc_filters
 from sqlalchemy import create_engine, event
+from sqlalchemy import exc as sqla_exc
 from sqlalchemy.engine import Connection, Engine, make_url
 
 from coriolis.domain.errors import CoriolisError, Unavailable
@@ -52,16 +53,17 @@ def _again(error: BaseException) -> bool:
     """True when the same transaction may succeed if it is run once more."""
     if isinstance(error, Clash | db_exc.DBDeadlock | db_exc.DBConnectionError):
         return True
-    if not isinstance(error, db_exc.DBError):
+    if isinstance(error, db_exc.DBError):
+        error = error.inner_exception or error
+    if not isinstance(error, sqla_exc.DBAPIError):
         return False
-    cause = getattr(error.inner_exception, "orig", error.inner_exception)
-    state = getattr(cause, "sqlstate", None)
+    if error.connection_invalidated or error.statement is None:  # lost, or not even opened
+        return True
+    state = getattr(error.orig, "sqlstate", None)
     if state is not None:
         return str(state).startswith(_AGAIN_SQLSTATE)
-    if getattr(error.inner_exception, "connection_invalidated", False):
-        return True
-    number = next(iter(getattr(cause, "args", ())), None)
-    return number in _AGAIN_MARIADB or str(cause).startswith(_AGAIN_SQLITE)
+    number = next(iter(getattr(error.orig, "args", ())), None)
+    return number in _AGAIN_MARIADB or str(error.orig).startswith(_AGAIN_SQLITE)
 
 
 class Database:
@@ -142,7 +144,7 @@ class Database:
             return retrying(once)
         except CoriolisError:
             raise
-        except (Clash, db_exc.DBError) as error:
+        except (Clash, db_exc.DBError, sqla_exc.DBAPIError) as error:
             if not _again(error):
                 raise
             raise DatabaseAway(f"The database does not answer: {type(error).__name__}. Try again later.") from error

@@ -18,12 +18,11 @@ from coriolis.store.tables import endpoint, execution, migration, task
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """A task that may be placed, and what it touches."""
+    """A task that may be placed."""
 
     task: Task
     position: int
     needs_key: str
-    endpoints: tuple[str, ...]  # ids, of the sides that it uses
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,8 @@ class Claim:
     host: str
 
 
-def _used(side: str, origin: str, destination: str) -> tuple[str, ...]:
+def used_ends(side: str, origin: str, destination: str) -> tuple[str, ...]:
+    """The endpoints that a task of this side works against."""
     return {Side.SOURCE.value: (origin,), Side.DESTINATION.value: (destination,)}.get(side, (origin, destination))
 
 
@@ -49,31 +49,35 @@ def ready(
     without_endpoints: Collection[str] = (),
 ) -> list[Ready]:
     """At most ``limit`` PENDING tasks whose time has come, those that wait longest first. ``without_keys`` leaves
-    out what no worker can run (``needs_key``), ``without_endpoints`` what would exceed a limit."""
+    out what no worker can run (``needs_key``), ``without_endpoints`` what would exceed a limit.
+
+    Where the database can, the rows are locked, and those that another scheduler has locked are left to it. That
+    saves work only: what decides is the claim.
+    """
     query = (
-        select(task, migration.c.origin_endpoint_id, migration.c.destination_endpoint_id)
-        .join(execution, execution.c.id == task.c.execution_id)
-        .join(migration, migration.c.id == execution.c.migration_id)
+        select(task)
         .where(task.c.state == TaskState.PENDING.value, task.c.not_before <= now)
         .order_by(task.c.not_before, task.c.id)
         .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
     )
     if without_keys:
         query = query.where(task.c.needs_key.not_in(list(without_keys)))
     if without_endpoints:
-        full = list(without_endpoints)
-        query = query.where(
-            or_(task.c.side == Side.DESTINATION.value, migration.c.origin_endpoint_id.not_in(full)),
-            or_(task.c.side == Side.SOURCE.value, migration.c.destination_endpoint_id.not_in(full)),
-        )
+        for side, column in (
+            (Side.SOURCE, migration.c.origin_endpoint_id),
+            (Side.DESTINATION, migration.c.destination_endpoint_id),
+        ):
+            full = (
+                select(execution.c.id)
+                .join(migration, migration.c.id == execution.c.migration_id)
+                .where(column.in_(list(without_endpoints)))
+            )
+            query = query.where(
+                or_(task.c.side.not_in([side.value, Side.BOTH.value]), task.c.execution_id.not_in(full))
+            )
     return [
-        Ready(
-            task=tasks.from_row(row),
-            position=row.position,
-            needs_key=row.needs_key,
-            endpoints=_used(row.side, row.origin_endpoint_id, row.destination_endpoint_id),
-        )
-        for row in conn.execute(query)
+        Ready(task=tasks.from_row(row), position=row.position, needs_key=row.needs_key) for row in conn.execute(query)
     ]
 
 
@@ -98,7 +102,7 @@ def running(conn: Connection) -> Load:
     load = Load({}, {})
     for session_id, side, origin, destination, count in conn.execute(query):
         load.sessions[session_id] = load.sessions.get(session_id, 0) + int(count)
-        for used in _used(side, origin, destination):
+        for used in used_ends(side, origin, destination):
             load.endpoints[used] = load.endpoints.get(used, 0) + int(count)
     return load
 
