@@ -17,8 +17,8 @@ _WORDS: dict[str, int] = {
     "gigabyte": GIB, "gigabytes": GIB, "gb": GIB, "gib": GIB, "gibibytes": GIB,
     "terabyte": TIB, "terabytes": TIB, "tb": TIB, "tib": TIB, "tebibytes": TIB,
 }  # fmt: skip
-_FACTOR = re.compile(r"\*\s*(\d{1,19})\s*(?:\^\s*(\d{1,3}))?\s*")
-_PROGRAMMATIC = re.compile(r"bytes?\s*((?:\*\s*\d{1,19}\s*(?:\^\s*\d{1,3})?\s*)+)")
+_FACTOR = re.compile(r"\*\s*([0-9]{1,19})\s*(?:\^\s*([0-9]{1,3}))?\s*")
+_PROGRAMMATIC = re.compile(r"bytes?\s*((?:\*\s*[0-9]{1,19}\s*(?:\^\s*[0-9]{1,3})?\s*)+)")
 _LARGEST = 1 << 70
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from coriolis.providers.api import Controller, Devices, Disk, Firmware, Instance, Invalid, Nic
 from coriolis.providers.ova.allocation_units import MIB, unit_bytes
 from coriolis.providers.ova.operating_systems import os_type
-from coriolis.providers.ova.ovf import Envelope, Item, System
+from coriolis.providers.ova.ovf import Envelope, Item, System, small_number
 
 DEFAULT_CPUS = 1
 DEFAULT_MEMORY_MB = 1024
@@ -54,8 +54,7 @@ def to_instance(envelope: Envelope, system: System, *, instance_id: str, option:
     items = _chosen(envelope, system, option)
     by_type: dict[int, list[Item]] = {}
     for item in items:
-        kind = item.get("ResourceType") or ""
-        by_type.setdefault(int(kind) if kind.isdigit() else 0, []).append(item)
+        by_type.setdefault(small_number(item.get("ResourceType")) or 0, []).append(item)
     controllers = [_controller(kind, i) for kind in _CONTROLLER_TYPES for i in by_type.get(kind, [])]
     disks = _disks(envelope, by_type.get(DISK, []))
     settings = {key.lower(): value.lower() for key, value in system.settings.items()}
@@ -100,7 +99,7 @@ def _chosen(envelope: Envelope, system: System, option: str | None) -> list[Item
 def _whole(words: str | None, what: str) -> int | None:
     if words is None:
         return None
-    if not re.fullmatch(r"\d{1,18}", words):
+    if not re.fullmatch(r"[0-9]{1,18}", words):
         raise Invalid(f"The OVF descriptor says {words!r} for {what}; a whole number is needed.")
     return int(words)
 
@@ -140,8 +139,8 @@ def _controller(kind: int, item: Item) -> Controller:
     hint = f"{words} {(item.get('ElementName', 'Caption') or '').lower()}" if kind == OTHER_STORAGE else words
     found = next(((type_, model) for part, type_, model in _CONTROLLERS if part in hint), None)
     type_, model = found or (_CONTROLLER_TYPES[kind], words.split()[0] if words else None)
-    bus = item.get("Address") or ""
-    return Controller(id=_id(item), type=type_, bus_number=int(bus) if bus.isdigit() else 0, model=model)
+    bus = small_number(item.get("Address")) or 0
+    return Controller(id=_id(item), type=type_, bus_number=bus, model=model)
 
 
 def _disks(envelope: Envelope, items: list[Item]) -> list[Disk]:
@@ -155,12 +154,11 @@ def _disks(envelope: Envelope, items: list[Item]) -> list[Disk]:
             raise Invalid(f"Two drives of one machine in the OVF are the same disk {reference!r}.")
         interface = (described.interface or "").lower() if described else ""
         parent = item.get("Parent")
-        unit = item.get("AddressOnParent") or ""
         disks[reference] = Disk(
             id=reference,
             size_bytes=described.capacity if described else 0,
             controller_id=parent if parent not in (None, "0") else _INTERFACES.get(interface),
-            unit_number=int(unit) if unit.isdigit() else None,
+            unit_number=small_number(item.get("AddressOnParent")),
             name=item.get("ElementName", "Caption"),
         )
     return list(disks.values())

@@ -23,7 +23,7 @@ _ITEM_LIMIT = 4096
 _SYSTEM_LIMIT = 1024
 _LARGEST_DISK = 1 << 56
 
-_VERSION = re.compile(r"http://schemas\.dmtf\.org/ovf/(?:envelope/(\d+)|(\d+)/envelope)/?")
+_VERSION = re.compile(r"http://schemas\.dmtf\.org/ovf/(?:envelope/([0-9]{1,3})|([0-9]{1,3})/envelope)/?")
 _OLD = re.compile(r"http://www\.vmware\.com/(?:schema/ovf|specifications/ovf)/.*")
 _PROPERTY = re.compile(r"\$\{([^}]{1,256})\}")
 # oVirt writes a VMDK's URI for everything, and the truth in an attribute of its own.
@@ -187,8 +187,13 @@ def _unique(what: str, things: Iterator[File] | Iterator[VirtualDisk]) -> dict: 
     return found
 
 
+def small_number(words: str | None) -> int | None:
+    """A decimal of at most 9 digits; None if it is anything else."""
+    return int(words) if words is not None and re.fullmatch("[0-9]{1,9}", words) else None
+
+
 def _number(words: str, what: str) -> int:
-    if not re.fullmatch(r"\d{1,24}", words.strip()):
+    if not re.fullmatch(r"[0-9]{1,24}", words.strip()):
         raise Invalid(f"The OVF descriptor says {words!r} for {what}; a whole number is needed.")
     return int(words)
 
@@ -262,7 +267,6 @@ def _system(element: Element) -> System:
     hardware = _section(element, "VirtualHardwareSection")
     software = _section(element, "OperatingSystemSection")
     os_attributes = _attributes(software) if software is not None else {}
-    os_id = os_attributes.get("id", "")
     words = (os_attributes.get("osType", ""), *(_text(e) for e in _children(software, "OSType", "Description")))
     settings = {
         _attributes(each).get("key", ""): _attributes(each).get("value", "")
@@ -278,7 +282,7 @@ def _system(element: Element) -> System:
     return System(
         id=given.get("id", ""),
         name=name,
-        os_id=int(os_id) if os_id.isdigit() and len(os_id) < 9 else None,
+        os_id=small_number(os_attributes.get("id")),
         os_words=tuple(word for word in words if word),
         items=tuple(items),
         settings=settings,

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coriolis.providers.api import Firmware, Instance, Invalid, OsType
 from coriolis.providers.ova import hardware, ovf
@@ -276,3 +280,44 @@ EXTERNAL = '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/shadow">]>'
 def test_what_is_refused(data: bytes, words: str) -> None:
     with pytest.raises(Invalid, match=words):
         read(data)
+
+
+WORDS = re.compile(rb"(?<=>)[^<>]+(?=<)|(?<=\")[^\"<>]*(?=\")")
+FULL = build.descriptor(
+    build.system(
+        build.PLAIN_HARDWARE
+        + build.item(InstanceID=8, ResourceType=20, ResourceSubType="AHCI", Address=1)
+        + '<vmw:Config ovf:required="false" vmw:key="firmware" vmw:value="efi"/>',
+        more='<vmw:BootOrderSection vmw:instanceId="12" vmw:type="disk"><Info/></vmw:BootOrderSection>',
+    ),
+    files=build.file(more='ovf:size="5" ovf:chunkSize="7" ovf:compression="gzip"'),
+    more=TestDeploymentOptions.OPTIONS,
+)
+STRANGE = st.one_of(
+    st.sampled_from(["", "-1", "0", "9" * 5000, "²", "٣", "1e9", "NaN", "../x", "ovf:/disk/", "byte * 2^20", "${x}"]),
+    st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc"), exclude_characters='<>&"'), max_size=30),
+)
+
+
+@given(data=st.data())
+def test_strange_words_anywhere(data: st.DataObject) -> None:
+    """Any text in the place of any value is read or refused; nothing else is raised."""
+    spots = [match.span() for match in WORDS.finditer(FULL)]
+    start, end = data.draw(st.sampled_from(spots))
+    changed = FULL[:start] + data.draw(STRANGE).encode() + FULL[end:]
+    with contextlib.suppress(Invalid):
+        assert read(changed).num_cpu > 0
+
+
+@given(data=st.data())
+def test_damaged_bytes_anywhere(data: st.DataObject) -> None:
+    body = bytearray(FULL)
+    for _ in range(data.draw(st.integers(1, 6))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(Invalid):
+        read(bytes(body))
+
+
+def test_deep_nesting() -> None:
+    deep = b"<x>" * 100_000 + b"</x>" * 100_000
+    assert read(FULL.replace(b"<NetworkSection>", deep + b"<NetworkSection>")).num_cpu == 2
