@@ -8,6 +8,7 @@ link ``run`` to a folder of a short name in the temporary directory: the path of
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -39,8 +40,13 @@ def make_state() -> Path:
     return short
 
 
-def libvirt_directory() -> Path:
-    return RUN_LINK.resolve() / "libvirt"
+def claim() -> bool:
+    """Hold the demo's folder until this process ends; false when another run of the demo holds it."""
+    try:
+        fcntl.flock(os.open(HOME, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def start(name: str, command: list[str], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -74,6 +74,8 @@ def main() -> int:
         signal.signal(number, _interrupted)
     begun = time.monotonic()
     keep = False
+    if not places.claim():
+        return _failed("another one runs in this folder")
     try:
         report = _demo(begun)
         keep = report["ok"] and not os.environ.get("CI")
