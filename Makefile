@@ -36,10 +36,11 @@ chaos: packages-integration $(READY) ## kill -9 real processes in the middle of 
 bench: packages-integration $(READY) ## measure against nbdcopy and qemu-img; a table and bench/report.json
 	@$(PYTHON) -m bench $(ARGS)
 
-docs: packages $(READY) ## build the documents into doc/build/html, warnings are errors
+docs: packages $(READY) ## build the documents into doc/build, warnings are errors
 	@$(VENV)/bin/reno -q lint
 	@$(PYTHON) -m sphinx -W --keep-going -q -b html doc/source doc/build/html
-	@echo "Open doc/build/html/index.html"
+	@$(PYTHON) -m sphinx -W --keep-going -q -b html api-refs/source doc/build/api-refs
+	@echo "Open doc/build/html/index.html and doc/build/api-refs/index.html"
 
 lint: packages $(READY) ## ruff, mypy, import contracts
 	@$(PYTHON) -m ruff check .
