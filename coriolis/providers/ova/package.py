@@ -13,6 +13,7 @@ from coriolis.providers.ova import archive, ovf
 from coriolis.providers.ova.window import Window, examine
 
 _CHUNK_DIGITS = 9
+_NAME_LIMIT = 240  # bytes; a file name has 255 at most, and chunks have a suffix
 
 Lookup = Callable[[str], Window | None]
 
@@ -114,5 +115,7 @@ def _refuse_escape(path: Path, name: str) -> None:
     if "://" in name:
         raise Invalid(f"{path.name} refers to {name!r}. Files of other hosts are not fetched: put it into the package.")
     pure = PurePosixPath(name)
-    if not name or "\0" in name or pure.is_absolute() or ".." in pure.parts:
+    if not name or "\0" in name or len(name.encode("utf-8", "replace")) > _NAME_LIMIT:
+        raise Invalid(f"{path.name} refers to a file by a name that no file can have: {name[:60]!r}.")
+    if pure.is_absolute() or ".." in pure.parts:
         raise Invalid(f"{path.name} refers to {name!r}, which points outside of the package: not opened.")

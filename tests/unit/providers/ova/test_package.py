@@ -56,6 +56,19 @@ class TestEscapes:
         assert "x.ov" in caught.value.message
 
 
+@pytest.mark.parametrize("href", ["x" * 5000, "x" * 250, "%00", "a/" * 100, "%FF%FE", "%ED%A0%80", " ", "."])
+@pytest.mark.parametrize("archived", [True, False])
+def test_names_that_no_file_has(tmp_path: Path, connect: Connect, context: Context, href: str, archived: bool) -> None:
+    described = {"x.ovf": build.descriptor(files=build.file(href))}
+    if archived:
+        path = build.pack(tmp_path / "x.ova", described)
+    else:
+        path = tmp_path / "x.ovf"
+        path.write_bytes(described["x.ovf"])
+    with pytest.raises(Invalid, match=r"x\.ov"):
+        connect(path).inventory.get_instance({}, "web", context)
+
+
 def test_a_link_out_of_the_folder(tmp_path: Path, connect: Connect, context: Context, vmdk: bytes) -> None:
     outside = tmp_path / "outside.vmdk"
     outside.write_bytes(vmdk)
