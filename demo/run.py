@@ -118,11 +118,14 @@ def _show(report: dict[str, Any], *, stays: bool) -> None:
 
 def _end(keep: bool) -> None:
     """Keep what runs, for the person to look at; or nothing but the log."""
-    if not keep:
-        log = places.STANDALONE_LOG
-        if log.exists():
-            shutil.copyfile(log, places.BUILD / "last-standalone.log")
-        places.stop_all()
+    if keep:
+        return
+    log = places.STANDALONE_STATE / "standalone.log"
+    if log.exists():
+        kept = places.BUILD / "last-standalone.log"
+        shutil.copyfile(log, kept)
+        CONSOLE.print(f"The log of Coriolis: {kept.relative_to(Path.cwd())}")
+    places.stop_all()
 
 
 def _demo(begun: float) -> dict[str, Any]:
