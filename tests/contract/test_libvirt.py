@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,7 +112,8 @@ class TestRunning(Libvirt):
         def write(instance: Instance, disk_id: str, offset: int, data: bytes) -> None:
             pattern = tmp_path / "pattern"
             pattern.write_bytes(data)
-            command = f'qemu-io -d /machine/peripheral/virtio-disk0/virtio-backend "write -s {pattern} {offset} {len(data)}"'
+            device = "/machine/peripheral/virtio-disk0/virtio-backend"
+            command = f'qemu-io -d {device} "write -s {pattern} {offset} {len(data)}"'
             said = libvirt_qemu.qemuMonitorCommand(
                 lab.domain("contract-source"), command, libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP
             )
@@ -131,3 +133,10 @@ class TestOverSsh(Libvirt):
                 "socket_directory": str(lab.host.directory / "sockets"),
                 "shutdown_grace_seconds": 1,
             }
+
+    @pytest.fixture
+    def hanging_options(self, options: Options) -> Iterator[Options]:
+        """A port that takes connections and never says a word."""
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            port = mute.getsockname()[1]
+            yield {**options, "connection_uri": f"qemu+ssh://root@127.0.0.1:{port}/system"}

@@ -12,10 +12,12 @@ import libvirt
 from coriolis.providers.api import Conflict, Context, Deployed, Environment, Gone, Instance, Layout, Unavailable, Volume
 from coriolis.providers.libvirt.connection import Link
 from coriolis.providers.libvirt.define_xml import Definition, Hardware, VolumeFile, define_xml, serial_log
-from coriolis.providers.libvirt.domain_xml import our_key
+from coriolis.providers.libvirt.domain_xml import disk_sources, our_key
 from coriolis.providers.libvirt.errors import is_code
+from coriolis.providers.libvirt.exports import forget_writers
 from coriolis.providers.libvirt.inventory import domain_xml, existing_xml, read_instance
 from coriolis.providers.libvirt.storage import find_volume
+from coriolis.providers.libvirt.volumes import record_path
 
 _KEYS = uuid.UUID("5bb1a4f0-6c0f-4f0a-9d5e-6f1d3f0f5c11")  # namespace of our domains' UUIDs
 _POLL_SECONDS = 0.25
@@ -98,6 +100,10 @@ class LibvirtCompute:
             except libvirt.libvirtError:
                 if not domain.isActive():  # otherwise somebody else was faster
                     raise
+        xml = existing_xml(self._link, domain)
+        if our_key(xml) is not None:
+            paths = [source.path for source in disk_sources(xml) if source.path]
+            forget_writers(self._link.host, [record_path(path) for path in paths])
         return self._deployed(domain)
 
     def stop(self, ref: str, context: Context) -> None:

@@ -4,9 +4,10 @@
 A shell script keeps qemu-nbd: it ends it, and removes its socket, as soon as the script's standard input ends, which
 it does when this process or the SSH connection dies in any way.
 
-A writer leaves a record (epoch and process id) in the image's folder while it runs, and holds its lock while it
-changes. A newer writer ends the older one's qemu-nbd before its own begins: what the older one still has in hand can
-no longer reach the image. QEMU's own image lock refuses writers on other machines, and running domains.
+A writer leaves a record (epoch and process id) beside the image, and holds its lock while it changes. A newer writer
+ends the older one's qemu-nbd before its own begins, and an older one is refused: what a zombie still has in hand
+cannot reach the image. The record stays until the volume is deleted, or its domain started. QEMU's own image lock
+refuses writers on other machines, and running domains.
 """
 
 from __future__ import annotations
@@ -37,13 +38,12 @@ terminate() {
     done
 }
 there() { kill -0 "$1" 2>/dev/null; }
-alive() { [ -n "$1" ] && tr '\\0' '\\n' <"/proc/$1/cmdline" 2>/dev/null | grep -qxF -e "$image"; }
+alive() { [ "${1:--}" != - ] && tr '\\0' '\\n' <"/proc/$1/cmdline" 2>/dev/null | grep -qxF -e "$image"; }
 evict() {
     held_epoch=; held_pid=
     read -r held_epoch held_pid <"$record" || :
-    alive "$held_pid" || return 0
-    [ "$held_epoch" -le "$epoch" ] || return 1
-    terminate "$held_pid" alive
+    [ "${held_epoch:-0}" -le "$epoch" ] || return 1
+    ! alive "$held_pid" || terminate "$held_pid" alive
 }
 lock() {
     while :; do
@@ -70,9 +70,11 @@ fi
 qemu-nbd --persistent --shared=16 --socket="$socket" "$@" "$image" 3<&- 9>&- >/dev/null 2>"$folder/said" &
 server=$!
 if [ -n "$record" ]; then echo "$epoch $server" >"$record"; exec 9>&-; fi
-while [ ! -S "$socket" ] && kill -0 $server 2>/dev/null; do sleep 0.03; done
+while [ ! -S "$socket" ] && there $server; do sleep 0.03; done
+# qemu-nbd listens before it opens the image, and answers after.
+until qemu-nbd --list --socket="$socket" >/dev/null 2>&1 || ! there $server; do sleep 0.03; done
 status=0
-if kill -0 $server 2>/dev/null; then
+if there $server; then
     echo "ready $socket"
     (read -r _ <&3; terminate $server there) &
     watcher=$!
@@ -80,10 +82,14 @@ if kill -0 $server 2>/dev/null; then
 else
     cat "$folder/said" >&2; status=74
 fi
-if [ -n "$record" ]; then
-    lock
+if [ -e "$record" ] && command exec 9<"$record" && flock -w 20 9; then
+    earlier=$held_epoch
     read -r held_epoch held_pid <"$record" || :
-    if [ "${held_pid:-$server}" = $server ]; then rm -f "$record"; fi
+    if [ "$held_pid" = $server ]; then
+        if [ $status = 0 ]; then echo "$epoch -" >"$record"
+        elif [ -n "$earlier" ]; then echo "$earlier -" >"$record"
+        else rm -f "$record"; fi
+    fi
 fi
 exit $status
 """
@@ -160,6 +166,12 @@ def stop_writer(host: Host, image: str, record: str) -> None:
     done = run(host, ["sh", "-c", _STOP, "coriolis-export", record, image])
     if done.returncode != 0:
         raise Unavailable(f"the writer of {image} could not be stopped: {done.stderr.strip() or done.returncode}")
+
+
+def forget_writers(host: Host, records: list[str]) -> None:
+    """Removes records of images that QEMU's lock guards from now on."""
+    if records:
+        run(host, ["rm", "-f", "--", *records])
 
 
 def _refusal(export: Export, status: int | None, said: IO[bytes]) -> ProviderError:
