@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import metadata
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "Coriolis"
 copyright = "the Coriolis contributors"
 version = release = metadata.version("coriolis")
 
-extensions = ["reno.sphinxext"]
+extensions = ["reno.sphinxext", "statetable"]
+graphviz_output_format = "svg"
 root_doc = "index"
 nitpicky = True
 smartquotes = False
