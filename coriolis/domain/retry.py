@@ -43,5 +43,6 @@ def worker_lost(task: Task) -> ErrorClass:
 
 
 def in_doubt(error: ErrorClass) -> bool:
-    """True when an attempt that failed so may still be making something."""
-    return error.code == DIED
+    """True when an attempt that failed so may still be making something: the platform gave no definite answer (that
+    is what *retryable* says), or the attempt itself ended in the middle."""
+    return error.retryable or error.code.startswith("task.")

@@ -104,7 +104,10 @@ def worker(name: str, **fields) -> Candidate:
 ONE = Request(task_id="t", needs=(Need(provider="ova", capabilities=frozenset({Capability.INVENTORY})),))
 
 
-def reason(*sessions: Candidate, request: Request = ONE, limit: Limits = Limits()) -> str:
+NO_LIMITS = Limits()
+
+
+def reason(*sessions: Candidate, request: Request = ONE, limit: Limits = NO_LIMITS) -> str:
     return place([request], sessions, limit)[1][0].reason
 
 

@@ -66,6 +66,7 @@ def test_a_task_that_kills_workers_ends(policy: RetryPolicy) -> None:
     assert f"{lost + 1} times" in retry.worker_lost(task(policy, lost_sessions=lost)).message
 
 
-def test_only_an_attempt_that_was_cut_off_is_in_doubt() -> None:
+def test_an_attempt_without_a_definite_answer_is_in_doubt() -> None:
     assert retry.in_doubt(ErrorClass(code=retry.DIED, message="killed"))
-    assert not retry.in_doubt(ErrorClass(code="provider.unavailable", message="away", retryable=True))
+    assert retry.in_doubt(ErrorClass(code="provider.unavailable", message="away", retryable=True))
+    assert not retry.in_doubt(ErrorClass(code="provider.invalid", message="the pool is full"))
