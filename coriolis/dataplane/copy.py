@@ -106,9 +106,9 @@ def connect_source(source: NbdSource, options: CopyOptions) -> list[nbd.Connecti
     """Connections to a source, with the contexts that its extents need, as many as wanted and allowed."""
     contexts = [nbd.ALLOCATION] + ([nbd.dirty_context(source.bitmap)] if source.bitmap else [])
     try:
-        first = nbd.Connection(source.uri, contexts=tuple(contexts), timeout=options.stall_seconds)
+        first = nbd.connect(source.uri, contexts=tuple(contexts), timeout=options.stall_seconds)
         several = options.connections if first.handle.can_multi_conn() else 1
-        rest = [nbd.Connection(source.uri, timeout=options.stall_seconds) for _ in range(several - 1)]
+        rest = [nbd.connect(source.uri, timeout=options.stall_seconds) for _ in range(several - 1)]
     except nbd.Failed as error:
         raise SourceError(f"{error}; check that the source's export is there") from None
     if source.size is not None and first.size < source.size:
@@ -153,9 +153,9 @@ def _open_target(sink: Sink, size: int, options: CopyOptions) -> Iterator[FileTa
         return
     with open_sink(sink) as export:
         try:
-            first = nbd.Connection(export.uri, timeout=options.stall_seconds)
+            first = nbd.connect(export.uri, timeout=options.stall_seconds)
             several = options.connections if first.handle.can_multi_conn() else 1
-            rest = [nbd.Connection(export.uri, timeout=options.stall_seconds) for _ in range(several - 1)]
+            rest = [nbd.connect(export.uri, timeout=options.stall_seconds) for _ in range(several - 1)]
         except nbd.Failed as error:
             raise sink_failed(error) from None
         if first.size < size:

@@ -8,11 +8,14 @@ by libnbd, because several of them and the threads have to be waited for at once
 from __future__ import annotations
 
 import collections
+import contextlib
 import errno
 import os
+import queue
 import select
+import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from coriolis.dataplane.nbd import Connection, Failed, libnbd
@@ -35,16 +38,20 @@ class Loop:
 
     def __init__(self, connections: Iterable[Connection], threads: int) -> None:
         self._by_fd = {c.handle.aio_get_fd(): c for c in connections}
+        self._fds = {id(connection): fd for fd, connection in self._by_fd.items()}
+        self._touched = set(self._by_fd)  # whose direction may have changed
+        self._directions: dict[int, int] = {}
         self._events: collections.deque[Callable[[], None]] = collections.deque()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="dataplane")
+        self._asleep = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(self._wake, select.POLLIN)
-        self._registered: dict[int, int] = {}
-
-    def soon(self, then: Callable[[], None]) -> None:
-        """Queues an event."""
-        self._events.append(then)
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], None], Callable[[], None]] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"dataplane-{i}", daemon=True) for i in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def command(
         self, connection: Connection, start: Callable[..., Any], *args: Any, then: Callable[[int], None]
@@ -56,22 +63,15 @@ class Loop:
             self._events.append(lambda: then(code))  # libnbd is inside of its state machine: only note it
             return 1
 
+        self._touched.add(self._fds[id(connection)])
         try:
             start(*args, completion=done)
         except libnbd.Error as error:
             raise Lost(connection, connection.failed(error)) from None
 
     def thread(self, work: Callable[[], None], then: Callable[[], None]) -> None:
-        """Runs ``work`` in a thread; its exception, if any, is raised by `turn` in place of calling
-        ``then``.
-        """
-
-        def ended(future: Future[None]) -> None:
-            if not future.cancelled():
-                self._events.append(lambda: _finish(future, then))
-                os.eventfd_write(self._wake, 1)
-
-        self._pool.submit(work).add_done_callback(ended)
+        """Runs ``work`` in a thread; its exception, if any, is raised by `turn` in place of calling ``then``."""
+        self._jobs.put((work, then))
 
     def drain(self) -> bool:
         """Handles the events that are there; True when there was one."""
@@ -82,44 +82,67 @@ class Loop:
 
     def turn(self) -> None:
         """Waits a moment for the outside, lets libnbd work, and handles what came of it. Raises `Lost`."""
-        for fd, connection in self._by_fd.items():
-            self._register(fd, connection)
-        for fd, flags in self._poll.poll(0 if self._events else _TICK_MS):
+        for fd in self._touched:
+            self._register(fd)
+        self._touched.clear()
+        self._asleep = True  # before looking at the events: a thread adds its event before it looks at this
+        ready = self._poll.poll(0 if self._events else _TICK_MS)
+        self._asleep = False
+        for fd, flags in ready:
             if fd == self._wake:
                 os.eventfd_read(self._wake)
             else:
-                self._notify(self._by_fd[fd], flags)
+                self._notify(fd, flags)
         self.drain()
 
     def close(self, *, wait: bool) -> None:
         """Ends the threads; ``wait`` is False when one of them may hang in the kernel for ever."""
-        self._pool.shutdown(wait=wait, cancel_futures=True)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._jobs.get_nowait()
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads if wait else ():
+            thread.join()
         for connection in self._by_fd.values():
             connection.close()
         if wait:
             os.close(self._wake)
 
-    def _register(self, fd: int, connection: Connection) -> None:
-        direction = connection.handle.aio_get_direction()
-        wanted = (select.POLLIN if direction & _READ else 0) | (select.POLLOUT if direction & _WRITE else 0)
-        if self._registered.get(fd) != wanted:
-            self._poll.register(fd, wanted)
-            self._registered[fd] = wanted
+    def _serve(self) -> None:
+        """One thread's life."""
+        while (job := self._jobs.get()) is not None:
+            work, then = job
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - raised again in the loop's thread
+                then = partial(_raise, error)
+            self._events.append(then)
+            if self._asleep:
+                self._asleep = False
+                os.eventfd_write(self._wake, 1)
 
-    def _notify(self, connection: Connection, flags: int) -> None:
-        handle = connection.handle
-        direction = handle.aio_get_direction()
+    def _register(self, fd: int) -> None:
+        connection = self._by_fd[fd]
+        direction = connection.handle.aio_get_direction()
+        if not direction:
+            raise Lost(connection, Failed(f"{connection.label}: the server hung up", errno.ECONNRESET))
+        if self._directions.get(fd) != direction:
+            self._directions[fd] = direction
+            wanted = (select.POLLIN if direction & _READ else 0) | (select.POLLOUT if direction & _WRITE else 0)
+            self._poll.register(fd, wanted)
+
+    def _notify(self, fd: int, flags: int) -> None:
+        connection, direction = self._by_fd[fd], self._directions[fd]
+        self._touched.add(fd)
         try:
             if flags & (select.POLLIN | _HANGUP) and direction & _READ:
-                handle.aio_notify_read()
+                connection.handle.aio_notify_read()
             elif flags & (select.POLLOUT | _HANGUP) and direction & _WRITE:
-                handle.aio_notify_write()
+                connection.handle.aio_notify_write()
         except libnbd.Error as error:
             raise Lost(connection, connection.failed(error)) from None
-        if handle.aio_is_dead() or handle.aio_is_closed():
-            raise Lost(connection, Failed(f"{connection.label}: the server hung up", errno.ECONNRESET))
 
 
-def _finish(future: Future[None], then: Callable[[], None]) -> None:
-    future.result()
-    then()
+def _raise(error: BaseException) -> None:
+    raise error

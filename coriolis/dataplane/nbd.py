@@ -28,6 +28,7 @@ ALLOCATION = "base:allocation"
 _DIRTY = "qemu:dirty-bitmap:"
 _STATUS_CHUNK = 1 << 30  # one block status question; keeps its answer small and a slow server responsive
 _POLL_MS = 200
+_AGAIN = (0.1, 0.3, 0.6)  # seconds between attempts to connect
 
 Handle = Any
 
@@ -117,6 +118,18 @@ class Connection:
                     f"{self.label}: no answer to {what} for {self.timeout:.0f} s; look after the server or its network"
                 )
             self.handle.poll(_POLL_MS)
+
+
+def connect(uri: str, *, contexts: tuple[str, ...] = (), timeout: float = 60.0) -> Connection:
+    """A connection; a server that refuses or drops us while it starts is asked again for a moment."""
+    for pause in _AGAIN:
+        try:
+            return Connection(uri, contexts=contexts, timeout=timeout)
+        except Failed as error:
+            if error.code not in (errno.ECONNREFUSED, errno.ECONNRESET):
+                raise
+            time.sleep(pause)
+    return Connection(uri, contexts=contexts, timeout=timeout)
 
 
 def extents(connection: Connection, size: int, bitmap: str | None = None) -> Iterator[Extent]:
