@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -14,17 +15,23 @@ from coriolis.runtime.identity import StartResponse, WsgiApp
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
+@functools.cache
+def _series(registry: CollectorRegistry) -> tuple[Counter, Histogram]:
+    """A registry takes each name once, however many applications a process makes."""
+    return (
+        Counter("coriolis_api_requests", "Requests answered", ("method", "route", "status"), registry=registry),
+        Histogram(
+            "coriolis_api_request_seconds", "Time to the answer, in seconds", ("method", "route"), registry=registry
+        ),
+    )
+
+
 class Metrics:
     """WSGI middleware around everything that makes answers."""
 
     def __init__(self, app: WsgiApp, registry: CollectorRegistry) -> None:
         self._app = app
-        self._requests = Counter(
-            "coriolis_api_requests", "Requests answered", ("method", "route", "status"), registry=registry
-        )
-        self._seconds = Histogram(
-            "coriolis_api_request_seconds", "Time to the answer, in seconds", ("method", "route"), registry=registry
-        )
+        self._requests, self._seconds = _series(registry)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         begin = time.perf_counter()
