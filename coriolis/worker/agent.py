@@ -15,6 +15,7 @@ import hashlib
 import logging
 import os
 import shutil
+import signal
 import threading
 import time
 from collections import OrderedDict
@@ -28,13 +29,14 @@ from coriolis.rpc.messages import (
     WORKER,
     Assign,
     Cancel,
+    Error,
     Register,
     Registered,
     Result,
     Sync,
     SyncReply,
 )
-from coriolis.worker import attempt, forks, journals, proctree
+from coriolis.worker import attempt, classify, forks, host, journals, proctree
 from coriolis.worker.attempt import Running, Wish
 from coriolis.worker.child import Rung
 from coriolis.worker.forkserver import now
@@ -76,6 +78,7 @@ class WorkerService:
         self._session: Session | None = None
         self._running: dict[str, Running] = {}  # by task id
         self._over: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._fallen: set[tuple[str, int]] = set()  # attempts of this session that were killed without a word
         self._draining = False
         self._stopped = threading.Event()
         self._wake = threading.Event()
@@ -116,12 +119,12 @@ class WorkerService:
             running.wish(Wish.ABANDON)
         for running in left:
             running.wait(_KILL_SECONDS)
+        self._warm.stop()
         for thread in self._loops:
             thread.join(self._settings.call_timeout_seconds + 1.0)
         session = self._session
         if session is not None and session.served is not None:
             session.served.stop()
-        self._warm.stop()
         self._threads.shutdown(wait=False)
         if self._state_lock is not None:
             self._state_lock.close()
@@ -232,14 +235,17 @@ class WorkerService:
         _LOG.error("the session is dead, its attempts are killed session=%s", session.id)
         self._session = None
         self._fell()
+        self._fallen.clear()
         if session.served is not None:
             session.served.stop()
 
     def _fell(self) -> None:
-        """Kills all attempts without a word. They may come back as missing, so nothing is remembered of them."""
+        """Kills all attempts without a word. Those that come back as missing have failed: what the killed child has
+        asked a platform for may still be made, so that only a new attempt may make it again (``domain.effects``)."""
         with self._lock:
             fallen = list(self._running.values())
             self._running.clear()
+            self._fallen.update(running.key for running in fallen)
         for running in fallen:
             running.wish(Wish.ABANDON)
         for running in fallen:
@@ -269,8 +275,11 @@ class WorkerService:
         if session is None or assign.attempt.session_id != session.id or self._is_fenced():
             _LOG.warning("assignment to another session ignored task=%s", assign.attempt.task_id)
             return
+        if (assign.attempt.task_id, assign.attempt.epoch) in self._fallen:
+            self._threads.submit(self._decline, assign, host.FAILED, classify.died(128 + signal.SIGKILL))
+            return
         if self._draining:
-            self._threads.submit(self._decline, assign)
+            self._threads.submit(self._decline, assign, attempt.RETURNED, None)
             return
         running = self._new(assign)
         with self._lock:
@@ -294,9 +303,9 @@ class WorkerService:
             on_end=self._ended,
         )
 
-    def _decline(self, assign: Assign) -> None:
+    def _decline(self, assign: Assign, outcome: str, error: Error | None) -> None:
         try:
-            self._bus.call(CONDUCTOR, Result(attempt=assign.attempt, outcome=attempt.RETURNED))
+            self._bus.call(CONDUCTOR, Result(attempt=assign.attempt, outcome=outcome, error=error))
         except CoriolisError as error:
             _LOG.info("not declined, the sync will bring it again task=%s: %s", assign.attempt.task_id, error.message)
 
@@ -304,6 +313,9 @@ class WorkerService:
         with self._lock:
             if self._running.get(running.assign.attempt.task_id) is running:
                 del self._running[running.assign.attempt.task_id]
+                if self._is_fenced():  # the fork server was faster than the watchdog
+                    self._fallen.add(running.key)
+                    return
                 self._over[running.key] = None
                 while len(self._over) > _REMEMBERED:
                     self._over.popitem(last=False)

@@ -12,6 +12,7 @@ from coriolis.worker.forks import ForkServer
 
 _LOG = logging.getLogger(__name__)
 _PATIENCE_SECONDS = 60.0
+_STOP_SECONDS = 15.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 
 
@@ -23,10 +24,12 @@ class Warm:
         self._changed = threading.Condition()
         self._server: ForkServer | None = None
         self._stopped = False
+        self._starting: threading.Thread | None = None
 
     def start(self) -> None:
         """Begins to start it, in the background."""
-        threading.Thread(target=self._bring_up, name="warm-up", daemon=True).start()
+        self._starting = threading.Thread(target=self._bring_up, name="warm-up", daemon=True)
+        self._starting.start()
 
     def stop(self) -> None:
         with self._changed:
@@ -35,6 +38,8 @@ class Warm:
             self._changed.notify_all()
         if server is not None:
             server.stop()
+        if self._starting is not None:  # one that is not up yet ends as soon as it is
+            self._starting.join(_STOP_SECONDS)
 
     def server(self, patience: float = _PATIENCE_SECONDS) -> ForkServer:
         """:raises Unavailable: there is none in time"""

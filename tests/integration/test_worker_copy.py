@@ -49,7 +49,7 @@ class Line:
         bus = LocalBus()
         self.conductor = FakeConductor(bus).serve()
         self.service = WorkerService(self.settings, bus, VaultSettings(key_file=str(keys)))
-        self.bench = Bench(bus, self.conductor, self.service, self._accounts["source"])
+        self.bench = Bench(bus, self.conductor, self.service)
         self.outputs: dict[str, Any] = {}
         self.effects: dict[str, list[Any]] = {}
         self._number = 0

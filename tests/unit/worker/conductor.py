@@ -60,6 +60,22 @@ class FakeConductor:
         )
         return self
 
+    def reset(self) -> None:
+        """As in the beginning, but for who is registered."""
+        with self.changed:
+            self.away, self.alive = False, True
+            self.frozen.clear()
+            self.ack, self.accept_effect = lambda result: True, lambda write: True
+            self.reply = SyncReply(accepted=True)
+            for said in (self.syncs, self.reports, self.results, self.writes, self.effects):
+                said.clear()
+        self.handle("sync", self._sync)
+        self.handle("result", self._result)
+
+    def handle(self, method: str, handler: Callable[[Any], Any]) -> None:
+        """Lets another handler answer the method."""
+        self.served._handlers[method] = handler  # type: ignore[union-attr]
+
     def wait(self, condition: Callable[[], object], seconds: float = 20.0) -> None:
         """Until something that arrived makes ``condition`` true."""
         with self.changed:
@@ -131,8 +147,9 @@ class FakeConductor:
 class Bench:
     """A running worker and what a test does to it."""
 
-    def __init__(self, bus: LocalBus, conductor: FakeConductor, service: WorkerService, endpoint: Endpoint) -> None:
-        self.bus, self.conductor, self.service, self.endpoint = bus, conductor, service, endpoint
+    def __init__(self, bus: Bus, conductor: FakeConductor, service: WorkerService, key_file: str = "") -> None:
+        self.bus, self.conductor, self.service, self.key_file = bus, conductor, service, key_file
+        self.endpoint = Endpoint(type="trial")
 
     def assign(self, instance: str, task_id: str | None = None, **changes: Any) -> str:
         """Casts an attempt of kind inspect; gives the task id."""

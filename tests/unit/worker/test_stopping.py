@@ -97,43 +97,43 @@ def test_a_killed_keeper_leaves_nothing(bench: Any) -> None:
     assert bench.tree() == []
 
 
-def test_a_killed_fork_server_leaves_nothing_and_comes_back(bench: Any) -> None:
-    task = bench.assign("daemon")
-    bench.conductor.said(task)
-    first = bench.service._warm.current().pid
+def test_a_killed_fork_server_leaves_nothing_and_comes_back(own_bench: Any) -> None:
+    task = own_bench.assign("daemon")
+    own_bench.conductor.said(task)
+    first = own_bench.service._warm.current().pid
     os.kill(first, signal.SIGKILL)
-    assert bench.conductor.result_of(task).error.code == "task.died"
-    bench.assign("plain")
-    assert bench.conductor.result_of("task-plain", 60).outcome == "completed"
-    assert bench.service._warm.current().pid != first
-    assert bench.tree() == []
+    assert own_bench.conductor.result_of(task).error.code == "task.died"
+    own_bench.assign("plain")
+    assert own_bench.conductor.result_of("task-plain", 60).outcome == "completed"
+    assert own_bench.service._warm.current().pid != first
+    assert own_bench.tree() == []
 
 
-def test_a_stuck_fork_server_is_replaced(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stuck_fork_server_is_replaced(own_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forks, "_FORK_SECONDS", 0.5)
-    task = bench.assign("hang")
-    bench.conductor.said(task)
-    server = bench.service._warm.current().pid
+    task = own_bench.assign("hang")
+    own_bench.conductor.said(task)
+    server = own_bench.service._warm.current().pid
     os.kill(server, signal.SIGSTOP)
-    refused = bench.conductor.result_of(bench.assign("plain"))
+    refused = own_bench.conductor.result_of(own_bench.assign("plain"))
     assert (refused.outcome, refused.error.retryable) == ("failed", True)
-    assert bench.conductor.result_of(task).error.code == "task.died"
+    assert own_bench.conductor.result_of(task).error.code == "task.died"
     assert proctree.is_gone(server)
-    again = bench.assign("plain", task_id="again")
-    assert bench.conductor.result_of(again, 60).outcome == "completed"
+    again = own_bench.assign("plain", task_id="again")
+    assert own_bench.conductor.result_of(again, 60).outcome == "completed"
 
 
-def test_a_dead_session_kills_and_the_next_begins_empty(bench: Any) -> None:
-    task = bench.assign("daemon")
-    bench.conductor.said(task)
-    with bench.conductor.changed:
-        bench.conductor.alive = False
-    bench.conductor.wait(lambda: len(bench.conductor.registered) == 2)
-    assert bench.tree() == []
-    bench.conductor.wait(lambda: bench.conductor.syncs[-1].session_id == "session-2")
-    assert bench.conductor.syncs[-1].attempts == ()
-    bench.assign("plain")
-    assert bench.conductor.result_of("task-plain").attempt.session_id == "session-2"
+def test_a_dead_session_kills_and_the_next_begins_empty(own_bench: Any) -> None:
+    task = own_bench.assign("daemon")
+    own_bench.conductor.said(task)
+    with own_bench.conductor.changed:
+        own_bench.conductor.alive = False
+    own_bench.conductor.wait(lambda: len(own_bench.conductor.registered) == 2)
+    assert own_bench.tree() == []
+    own_bench.conductor.wait(lambda: own_bench.conductor.syncs[-1].session_id == "session-2")
+    assert own_bench.conductor.syncs[-1].attempts == ()
+    own_bench.assign("plain")
+    assert own_bench.conductor.result_of("task-plain").attempt.session_id == "session-2"
 
 
 def test_an_assignment_for_an_older_session_is_ignored(bench: Any) -> None:
@@ -183,86 +183,88 @@ def test_what_the_worker_should_run_but_does_not_is_started(bench: Any) -> None:
 # ---- the lease
 
 
-@pytest.fixture
-def short_lease(conductor: Any) -> None:
-    conductor.lease_seconds = 3.0
-
-
-def test_a_frozen_conductor_makes_the_worker_kill_before_the_lease_ends(short_lease: None, bench: Any) -> None:
-    task = bench.assign("daemon")
-    bench.conductor.said(task)
-    last = bench.conductor.syncs[-1]
-    bench.conductor.frozen.set()
+@pytest.mark.parametrize("lease_seconds", [3.0])
+def test_a_frozen_conductor_makes_the_worker_kill_before_the_lease_ends(own_bench: Any) -> None:
+    task = own_bench.assign("daemon")
+    own_bench.conductor.said(task)
+    last = own_bench.conductor.syncs[-1]
+    own_bench.conductor.frozen.set()
     start = time.monotonic()
-    assert until(lambda: bench.tree() == [])
-    assert time.monotonic() - start < bench.conductor.lease_seconds
+    assert until(lambda: own_bench.tree() == [])
+    assert time.monotonic() - start < own_bench.conductor.lease_seconds
     assert last.session_id == "session-1"
-    # The conductor comes back: the session still lives, and the task is given out again under the same epoch.
-    bench.conductor.frozen.clear()
-    bench.conductor.wait(lambda: bench.conductor.syncs[-1].attempts == ())
-    assert len(bench.conductor.registered) == 1
-    assert until(lambda: not bench.service._is_fenced())
-    bench.assign("plain", task_id=task)
-    assert bench.conductor.result_of(task).outcome == "completed"
+    # The conductor comes back: the session still lives, and the task is given out again under the same epoch. What the
+    # killed child had asked for may still be made, so that only another attempt may go on.
+    own_bench.conductor.frozen.clear()
+    own_bench.conductor.wait(lambda: own_bench.conductor.syncs[-1].attempts == ())
+    assert len(own_bench.conductor.registered) == 1
+    assert until(lambda: not own_bench.service._is_fenced())
+    own_bench.assign("plain", task_id=task)
+    result = own_bench.conductor.result_of(task)
+    assert result.outcome == "failed"
+    assert result.error is not None
+    assert (result.error.code, result.error.retryable) == ("task.died", True)
 
 
-def test_a_hanging_agent_cannot_keep_its_children(short_lease: None, bench: Any) -> None:
+@pytest.mark.parametrize("lease_seconds", [3.0])
+def test_a_hanging_agent_cannot_keep_its_children(own_bench: Any) -> None:
     """The fork server enforces the lease by itself: here the agent's own threads do nothing at all."""
-    task = bench.assign("daemon")
-    bench.conductor.said(task)
-    bench.service._stopped.set()  # agent and watchdog end; the attempt stays
-    bench.service._wake.set()
-    assert until(lambda: bench.tree() == [])
-    assert bench.conductor.results == []
+    task = own_bench.assign("daemon")
+    own_bench.conductor.said(task)
+    own_bench.service._stopped.set()  # agent and watchdog end; the attempt stays
+    own_bench.service._wake.set()
+    assert until(lambda: own_bench.tree() == [])
+    assert own_bench.conductor.results == []
 
 
-def test_an_error_of_the_conductor_is_no_contact(short_lease: None, bench: Any) -> None:
-    task = bench.assign("hang")
-    bench.conductor.said(task)
-    bench.conductor.away = True
-    assert until(lambda: bench.tree() == [])
+@pytest.mark.parametrize("lease_seconds", [3.0])
+def test_an_error_of_the_conductor_is_no_contact(own_bench: Any) -> None:
+    task = own_bench.assign("hang")
+    own_bench.conductor.said(task)
+    own_bench.conductor.away = True
+    assert until(lambda: own_bench.tree() == [])
 
 
 # ---- leaving
 
 
-def test_drain_lets_attempts_finish_and_takes_no_more(bench: Any) -> None:
-    task = bench.assign("polite")
-    bench.conductor.said(task)
-    stopper = threading.Thread(target=bench.service.stop, args=(True,))
+def test_drain_lets_attempts_finish_and_takes_no_more(own_bench: Any) -> None:
+    task = own_bench.assign("polite")
+    own_bench.conductor.said(task)
+    stopper = threading.Thread(target=own_bench.service.stop, args=(True,))
     stopper.start()
-    bench.conductor.wait(lambda: bench.conductor.syncs[-1].draining)
-    late = bench.assign("plain", task_id="late")
-    assert bench.conductor.result_of(late).outcome == "returned"
-    cancel(bench, task)
-    assert bench.conductor.result_of(task).outcome == "canceled"
+    own_bench.conductor.wait(lambda: own_bench.conductor.syncs[-1].draining)
+    late = own_bench.assign("plain", task_id="late")
+    assert own_bench.conductor.result_of(late).outcome == "returned"
+    cancel(own_bench, task)
+    assert own_bench.conductor.result_of(task).outcome == "canceled"
     stopper.join(20)
     assert not stopper.is_alive()
-    assert bench.tree() == []
+    assert own_bench.tree() == []
 
 
-def test_what_does_not_finish_in_time_goes_back(bench: Any) -> None:
-    object.__setattr__(bench.service._settings, "drain_seconds", 0.2)
-    polite, hang = bench.assign("polite"), bench.assign("hang")
-    bench.conductor.said(polite)
-    bench.conductor.said(hang)
-    bench.service.stop(drain=True)
-    assert bench.conductor.result_of(polite).outcome == "returned"
-    assert bench.conductor.result_of(hang).outcome == "returned"
-    assert bench.tree() == []
+def test_what_does_not_finish_in_time_goes_back(own_bench: Any) -> None:
+    object.__setattr__(own_bench.service._settings, "drain_seconds", 0.2)
+    polite, hang = own_bench.assign("polite"), own_bench.assign("hang")
+    own_bench.conductor.said(polite)
+    own_bench.conductor.said(hang)
+    own_bench.service.stop(drain=True)
+    assert own_bench.conductor.result_of(polite).outcome == "returned"
+    assert own_bench.conductor.result_of(hang).outcome == "returned"
+    assert own_bench.tree() == []
 
 
-def test_stopping_at_once_gives_everything_back(bench: Any) -> None:
-    task = bench.assign("daemon")
-    bench.conductor.said(task)
+def test_stopping_at_once_gives_everything_back(own_bench: Any) -> None:
+    task = own_bench.assign("daemon")
+    own_bench.conductor.said(task)
     start = time.monotonic()
-    bench.service.stop(drain=False)
+    own_bench.service.stop(drain=False)
     assert time.monotonic() - start < 10
-    assert bench.conductor.result_of(task).outcome == "returned"
-    assert bench.tree() == []
+    assert own_bench.conductor.result_of(task).outcome == "returned"
+    assert own_bench.tree() == []
 
 
-def test_the_conductor_may_ask_for_a_drain(bench: Any) -> None:
-    bench.conductor.reply = SyncReply(accepted=True, drain=True)
-    assert bench.service.drain_asked.wait(10)
-    assert bench.conductor.result_of(bench.assign("plain")).outcome == "returned"
+def test_the_conductor_may_ask_for_a_drain(own_bench: Any) -> None:
+    own_bench.conductor.reply = SyncReply(accepted=True, drain=True)
+    assert own_bench.service.drain_asked.wait(10)
+    assert own_bench.conductor.result_of(own_bench.assign("plain")).outcome == "returned"

@@ -11,6 +11,7 @@ import pytest
 
 from coriolis.rpc.messages import WORKER, Ack, Cancel, ProviderCall, Sync
 from coriolis.worker.masking import Mask, secrets_in
+from tests.unit.worker.conductor import until
 
 SECRET = "hunter2-secret"
 
@@ -71,7 +72,7 @@ def test_a_report_that_was_not_received_comes_again(bench: Any) -> None:
             raise Unavailable("lost")
         return real(request)
 
-    bench.conductor.served._handlers["sync"] = lose
+    bench.conductor.handle("sync", lose)
     task = bench.assign("busy")
     bench.conductor.wait(lambda: any(e.seq == 2 for r in bench.conductor.reports for e in r.events))
     assert lost
@@ -91,20 +92,24 @@ def test_a_result_is_delivered_until_it_is_taken(bench: Any) -> None:
             raise Unavailable("no database")
         return real(result)
 
-    bench.conductor.served._handlers["result"] = unwilling
+    bench.conductor.handle("result", unwilling)
     task = bench.assign("plain")
     assert bench.conductor.result_of(task).outcome == "completed"
     assert answered == [task] * 3
 
 
 def test_while_a_result_waits_the_attempt_counts_as_running(bench: Any) -> None:
-    bench.conductor.away = True
+    from coriolis.domain.errors import Unavailable
+
+    def unwilling(result: Any) -> Any:
+        raise Unavailable("no database")
+
+    bench.conductor.handle("result", unwilling)
     task = bench.assign("plain")
-    for running in bench.service._all():
-        assert running.wait_for_child(20)
-    bench.conductor.away = False
-    bench.conductor.result_of(task)
-    assert any(r.task_id == task for sync in bench.conductor.syncs for r in sync.attempts) or True
+    assert until(lambda: bench.service._all() and bench.service._all()[0].wait_for_child(0))
+    seen = len(bench.conductor.syncs)
+    bench.conductor.wait(lambda: len(bench.conductor.syncs) > seen + 2)
+    assert [r.task_id for r in bench.conductor.syncs[-1].attempts] == [task]
 
 
 def test_a_refused_result_is_dropped(bench: Any) -> None:
@@ -128,7 +133,7 @@ def test_a_result_that_cannot_be_stored_becomes_a_failure(bench: Any) -> None:
             raise Invalid("the output is too large")
         return real(result)
 
-    bench.conductor.served._handlers["result"] = too_large
+    bench.conductor.handle("result", too_large)
     result = bench.conductor.result_of(bench.assign("plain"))
     assert (result.outcome, result.error.code) == ("failed", "coriolis.invalid")
 
