@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from typing import Any
 
 import libvirt
 
-from coriolis.providers.api import Conflict, Context, Gone, Invalid, Unavailable
+from coriolis.providers.api import Conflict, Context, Gone, Invalid, Unauthorized, Unavailable
 from coriolis.providers.libvirt.errors import is_code, translated
 from coriolis.providers.libvirt.hosts import Host, LocalHost, run
 from coriolis.providers.libvirt.ssh import SshHost
 from coriolis.providers.libvirt.uri import Address, parse_uri
 
 OLDEST_LIBVIRT = 7_002_000  # backups with checkpoints are on by default from 7.2 on
+OWN_RIGHTS = "CORIOLIS_LIBVIRT_OWN_RIGHTS"  # environment of the worker; "no" on workers that tenants share
 _REMOTE_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
@@ -75,6 +77,7 @@ def short_tag(key: str) -> str:
 def open_link(info: dict[str, Any], context: Context) -> Link:
     """:raises ProviderError: the host or its libvirt does not answer, or refuses us"""
     address = parse_uri(info["connection_uri"])
+    refuse_own_rights(address, info, os.environ.get(OWN_RIGHTS, ""))
     context.check_cancelled()
     host: Host = LocalHost() if address.host is None else SshHost(address, info, context)
     try:
@@ -89,6 +92,20 @@ def open_link(info: dict[str, Any], context: Context) -> Link:
         socket_directory=info.get("socket_directory"),
         grace_seconds=float(info.get("shutdown_grace_seconds", 60)),
     )
+
+
+def refuse_own_rights(address: Address, info: dict[str, Any], setting: str) -> None:
+    """Where the operator says so, an endpoint must not use what the worker itself may: its libvirt, keys and files.
+
+    :raises Unauthorized: it would
+    """
+    if setting.casefold() not in ("no", "0", "false"):
+        return
+    if address.host is None:
+        raise Unauthorized("connection_uri: the operator does not let endpoints use the libvirt of the worker's host")
+    for field in ("ssh_private_key", "ssh_host_key"):
+        if not info.get(field):
+            raise Unauthorized(f"give {field}: the operator does not let endpoints use the worker's own SSH files")
 
 
 def _open_local(address: Address) -> libvirt.virConnect:

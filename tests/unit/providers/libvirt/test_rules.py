@@ -27,7 +27,7 @@ from coriolis.providers.api import (
 )
 from coriolis.providers.libvirt import PROVIDER
 from coriolis.providers.libvirt.backup_xml import BackupDisk, backup_xml, checkpoint_xml, read_backup
-from coriolis.providers.libvirt.connection import short_tag, tag
+from coriolis.providers.libvirt.connection import refuse_own_rights, short_tag, tag
 from coriolis.providers.libvirt.errors import classify
 from coriolis.providers.libvirt.exports import nbd_uri
 from coriolis.providers.libvirt.planning import boot_disk, check_room, choose_network, choose_storage
@@ -241,6 +241,17 @@ def test_ssh_always_checks_host_keys() -> None:
     assert "IdentitiesOnly yes" in text
     with pytest.raises(Invalid):
         ssh_config(address, Path("/s"), Path("/t"), {"ssh_known_hosts": '/x"\nProxyCommand evil'})
+
+
+def test_an_operator_can_keep_endpoints_off_the_workers_own_rights() -> None:
+    here, there = parse_uri("qemu:///system"), parse_uri("qemu+ssh://u@h/system")
+    full = {"ssh_private_key": "k", "ssh_host_key": "t k"}
+    for address, info in ((here, {}), (there, {}), (there, full)):
+        refuse_own_rights(address, info, "")
+    refuse_own_rights(there, full, "no")
+    for address, info in ((here, full), (there, {}), (there, {"ssh_private_key": "k"})):
+        with pytest.raises(Unauthorized):
+            refuse_own_rights(address, info, "no")
 
 
 def test_schemas_accept_and_refuse() -> None:
