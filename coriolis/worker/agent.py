@@ -158,6 +158,9 @@ class WorkerService:
             except CoriolisError as error:
                 _LOG.warning("no contact with the conductor reason=%s", error.message)
                 wait, pause = pause, min(2 * pause, _LONGEST_PAUSE)
+            except Exception:  # noqa: BLE001 - a process shell: a worker that lost this thread would be no worker
+                _LOG.exception("the agent failed, and goes on")
+                wait, pause = pause, min(2 * pause, _LONGEST_PAUSE)
             self._wake.wait(wait)
             self._wake.clear()
 
@@ -337,7 +340,10 @@ class WorkerService:
 
     def _janitor(self) -> None:
         while not self._stopped.is_set():
-            journals.sweep(self._settings.state_path, time.time() - self._settings.journal_days * _DAY_SECONDS)
+            try:
+                journals.sweep(self._settings.state_path, time.time() - self._settings.journal_days * _DAY_SECONDS)
+            except OSError as error:  # a journal went while it was looked at
+                _LOG.info("journals not swept this time reason=%s", error)
             self._stopped.wait(_JANITOR_SECONDS)
 
 
