@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.integration.database_servers import MariaDb
-from tests.integration.rabbitmq_server import RabbitMq
+from tests.integration.rabbitmq_server import RabbitServer
 
 from coriolis.client import Proxy, connect_url
 from coriolis.runtime import local_token
@@ -59,7 +59,7 @@ class Site:
     """``directory``: short, for unix sockets are below it."""
 
     directory: Path
-    broker: RabbitMq
+    broker: RabbitServer
     database: MariaDb
     libvirt: libvirt_host.LibvirtHost
     port: int
@@ -146,7 +146,7 @@ def running(directory: Path) -> Iterator[Site]:
     state = directory / "state"
     state.mkdir(mode=0o700)
     with contextlib.ExitStack() as stack:
-        broker = RabbitMq(directory / "broker")
+        broker = RabbitServer(directory / "broker")
         database = MariaDb(directory / "database")
         for server in (broker, database):
             stack.callback(server.stop)

@@ -112,7 +112,7 @@ def submit(site: Site, endpoints: tuple[str, str]) -> str:
         origin_endpoint_id=endpoints[0],
         destination_endpoint_id=endpoints[1],
         instances=["chaos"],
-        network_map={"VM Network": "none"},
+        network_map={"VM Network": "user"},
         storage_mappings={"default": "default"},
     ).id
     return created

@@ -60,12 +60,20 @@ class Application(cliff_app.App):
         try:
             return super().run_subcommand(argv)
         except exceptions.HttpException as error:
-            self.stderr.write(f"{error.details or error.message}\n")
+            self.stderr.write(f"{said_by_server(error)}\n")
         except (exceptions.SDKException, ks_exceptions.ClientException) as error:
             self.stderr.write(f"{getattr(error, 'message', None) or error}\n")
         except BrokenPipeError:
             sys.stderr.close()
         return 1
+
+
+def said_by_server(error: exceptions.HttpException) -> str:
+    """The message of the error body, which names the cause and the cure; else what the library made of it."""
+    try:
+        return str(error.response.json()["error"]["message"])  # type: ignore[union-attr]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return str(error.details or error.message)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real ``coriolis-standalone`` as a process, driven by the real command line, against the fake cloud."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coriolis.client import Proxy, connect_standalone
+from coriolis.providers.fake.cloud import Cloud
+
+pytestmark = pytest.mark.timeout(240)
+
+BIN = Path(sys.executable).parent
+START_SECONDS = 90.0
+DATA = b"bytes to be proven" * 40_000
+SECRET = "sesame-open-4711"
+
+
+@dataclass
+class Standalone:
+    """``environment`` has no token of ours; the command line finds the service by the state directory."""
+
+    state: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self.state.parent / "out").open("ab") as out:
+            self.process = subprocess.Popen(
+                [BIN / "coriolis-standalone", "--state-dir", self.state, "--port", "0"],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+            )  # fmt: skip
+        wait_for(lambda: self._pid() == self._process.pid, START_SECONDS)
+
+    def _pid(self) -> int | None:
+        with contextlib.suppress(OSError, ValueError):
+            return int(json.loads((self.state / "standalone.json").read_text())["pid"])
+        return None
+
+    @property
+    def _process(self) -> subprocess.Popen[bytes]:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.state.parent / "out").read_text()
+        return self.process
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(timeout=60)
+
+    @property
+    def client(self) -> Proxy:
+        return connect_standalone(self.state)
+
+    def cli(self, *words: str, fails: bool = False) -> Any:
+        """A command of ``coriolis``: its JSON, or, where it has to fail, its standard error."""
+        command = [BIN / "coriolis", "--state-dir", self.state, *words]
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        assert (done.returncode != 0) is fails, done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        if fails:
+            return done.stderr
+        return json.loads(done.stdout) if done.stdout.startswith(("{", "[")) else done.stdout
+
+
+def wait_for(condition: Callable[[], Any], seconds: float) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.05)
+    return found
+
+
+@pytest.fixture
+def standalone(tmp_path: Path) -> Iterator[Standalone]:
+    made = Standalone(tmp_path / "state")
+    made.start()
+    yield made
+    if made.process and made.process.poll() is None:
+        made.process.kill()
+        made.process.wait()
+
+
+@pytest.fixture
+def clouds(tmp_path: Path) -> tuple[Cloud, Cloud]:
+    source = Cloud.create(tmp_path / "source", token=SECRET)
+    web = source.add_instance("web-1", disk_sizes=(3 << 20, 1 << 20))
+    source.write(web, "disk-0", 4096, DATA)
+    return source, Cloud.create(tmp_path / "destination")
+
+
+def endpoints(standalone: Standalone, clouds: tuple[Cloud, Cloud], faults: str = "") -> None:
+    """Two endpoints, "from" and "to", by the command line."""
+    for name, cloud, info in (
+        ("from", clouds[0], {"token": SECRET}),
+        ("to", clouds[1], {"faults": faults} if faults else {}),
+    ):
+        file = standalone.state.parent / f"{name}.json"
+        file.write_text(json.dumps({"path": str(cloud.path), **info}))
+        standalone.cli(
+            "endpoint", "create", "--name", name, "--type", "fake", "--connection-info", str(file), "-f", "json"
+        )
+
+
+MIGRATE = (
+    "migration", "create", "--origin-endpoint", "from", "--destination-endpoint", "to",
+    "--instance", "web-1", "--network", "net-a=net-b", "-f", "json",
+)  # fmt: skip
+
+
+def test_migrates_by_the_command_line(standalone: Standalone, clouds: tuple[Cloud, Cloud]) -> None:
+    endpoints(standalone, clouds)
+    assert {row["Name"] for row in standalone.cli("provider", "list", "-f", "json")} >= {"fake", "libvirt", "ova"}
+    assert [row["Name"] for row in standalone.cli("endpoint", "instance", "list", "from", "-f", "json")] == ["web-1"]
+    assert standalone.cli("endpoint", "validate", "to") == "valid\n"
+    done = standalone.cli(*MIGRATE, "--wait")
+    assert done["status"] == "COMPLETED"
+    for disk in done["transfer_result"]["web-1"]["integrity"]["disks"]:
+        assert disk["source_digest"] == disk["target_digest"]
+    assert standalone.cli("migration", "list", "-f", "json")[0]["Status"] == "COMPLETED"
+    (new,) = clouds[1].read()["instances"]
+    (old,) = clouds[0].read()["instances"]
+    for disk_id in ("disk-0", "disk-1"):
+        assert clouds[1].disk_bytes(new, disk_id) == clouds[0].disk_bytes(old, disk_id)
+    standalone.cli("migration", "delete", done["id"])
+    assert standalone.cli("migration", "show", done["id"], fails=True) == f"There is no migration {done['id']}.\n"
+
+
+def test_goes_on_after_a_kill(standalone: Standalone, clouds: tuple[Cloud, Cloud]) -> None:
+    endpoints(standalone, clouds, faults="write_blocks.open_sink@1=slow(30)")
+    migration = standalone.cli(*MIGRATE)
+    wait_for(lambda: copying(standalone, migration["id"]), 30)
+    standalone.end(signal.SIGKILL)
+    standalone.start()
+    done = standalone.client.wait_for_migration(migration["id"], timeout=90)
+    assert done.status == "COMPLETED"
+
+
+def copying(standalone: Standalone, migration_id: str) -> bool:
+    tasks = standalone.client.get_migration(migration_id).tasks
+    return any(task["task_type"] == "REPLICATE_DISKS" and task["status"] == "RUNNING" for task in tasks)
+
+
+def test_cancel_leaves_nothing(standalone: Standalone, clouds: tuple[Cloud, Cloud]) -> None:
+    endpoints(standalone, clouds, faults="write_blocks.open_sink@*=hang")
+    migration = standalone.cli(*MIGRATE)
+    wait_for(lambda: copying(standalone, migration["id"]), 30)
+    begun = time.monotonic()
+    standalone.cli("migration", "cancel", migration["id"])
+    done = standalone.client.wait_for_migration(migration["id"], timeout=60)
+    assert done.status == "CANCELED"
+    assert time.monotonic() - begun < 30
+    assert clouds[0].leftovers() == clouds[1].leftovers() == []
+
+
+def test_a_failure_tells_why_and_leaves_nothing(standalone: Standalone, clouds: tuple[Cloud, Cloud]) -> None:
+    endpoints(standalone, clouds, faults="compute.create=invalid")
+    why = standalone.cli(*MIGRATE, "--wait", fails=True)
+    assert "ended ERROR" in why
+    assert clouds[0].leftovers() == clouds[1].leftovers() == []
+
+
+def test_is_private_and_alone(standalone: Standalone, clouds: tuple[Cloud, Cloud]) -> None:
+    endpoints(standalone, clouds)
+    for name in ("token", "secrets.key", "standalone.json"):
+        assert (standalone.state / name).stat().st_mode & 0o077 == 0
+    second = subprocess.run(
+        [BIN / "coriolis-standalone", "--state-dir", standalone.state, "--port", "0"], capture_output=True, text=True
+    )
+    assert second.returncode == 1
+    assert "Another standalone runs" in second.stderr
+    for file in standalone.state.rglob("*"):
+        if file.is_file():
+            assert SECRET.encode() not in file.read_bytes(), file
+    assert SECRET not in json.dumps(standalone.cli("endpoint", "show", "from", "-f", "json"))
+
+
+def test_stops_gracefully_and_forgets_nothing(standalone: Standalone, clouds: tuple[Cloud, Cloud]) -> None:
+    endpoints(standalone, clouds)
+    children = {pid for pid in os.listdir("/proc") if pid.isdigit() and parent(pid) == str(standalone._process.pid)}
+    assert standalone.end() == 0
+    assert not (standalone.state / "standalone.json").exists()
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    standalone.start()
+    assert {endpoint.name for endpoint in standalone.client.endpoints()} == {"from", "to"}
+
+
+def parent(pid: str) -> str | None:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1]
+    return None
