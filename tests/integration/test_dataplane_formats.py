@@ -309,3 +309,18 @@ def test_neither_a_folder_nor_a_pipe_is_an_image(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "pipe", tmp_path / "nothing"):
         with pytest.raises(InvalidImage):
             inspect_image(path)
+
+
+def test_the_size_of_a_hole_costs_nothing(tmp_path: Path) -> None:
+    image = tmp_path / "huge.raw"
+    with open(image, "wb") as file:
+        file.truncate(2 << 40)
+        file.seek((1 << 40) + 12345)
+        file.write(b"the only bytes")
+    sink = FileSink(path=tmp_path / "out")
+    result = copy_disk(ImageSource(path=image), sink, journal=tmp_path / "journal", epoch=1)
+    assert result.bytes_read <= MIB
+    assert result.bytes_read + result.bytes_skipped == 2 << 40
+    assert (tmp_path / "journal").stat().st_size < 4096
+    assert result.seconds < 60
+    assert verify_disk(sink, journal=tmp_path / "journal").digest == result.digest
