@@ -53,6 +53,7 @@ class Running:
     ) -> None:
         """``fenced``: whether the lease may have run out, in which case a dead child was killed for that."""
         self.assign = assign
+        self.settled = False  # the conductor has had the result
         self.reporter = Reporter(assign.attempt.task_id, assign.attempt.epoch)
         self._settings, self._vault, self._bus, self._threads = settings, vault, bus, threads
         self._fenced, self._on_end = fenced, on_end
@@ -174,6 +175,7 @@ class Running:
         except Invalid as error:  # the conductor cannot store it (too large an output): say that instead
             failed = Error(code=error.code, message=error.message)
             ack = self._insist(Result(attempt=result.attempt, outcome=host.FAILED, error=failed))
+        self.settled = ack is not None
         if ack is not None and not ack.accepted:
             _LOG.warning("result refused as stale task=%s epoch=%d outcome=%s", *self.key, result.outcome)
 

@@ -22,15 +22,24 @@ class Lines:
     """Cuts a stream of bytes into objects."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._pieces: list[bytes] = []  # of the line that is not complete yet
+        self._size = 0
 
     def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
         """:raises ValueError: not JSON, or too long a line"""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > LINE_BYTES:
+        first, *more = data.split(b"\n")
+        self._keep(first)
+        for line in more:
+            whole = b"".join(self._pieces)
+            self._pieces, self._size = [], 0
+            self._keep(line)
+            yield json.loads(whole)
+
+    def _keep(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size > LINE_BYTES:
             raise ValueError("a line on the channel is too long")
-        for line in lines:
-            yield json.loads(line)
 
 
 class Channel:

@@ -153,7 +153,7 @@ class Child:
                 self._take(message)
         except ConnectionError:
             return False
-        except (ValueError, KeyError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a child says, it must stay supervised
             _LOG.error("a child talks nonsense name=%s error=%s", self.name, type(error).__name__)
             self.stop(Rung.KILL)
             return False

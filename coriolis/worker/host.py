@@ -115,6 +115,8 @@ def _settle_in(stdout: int, stderr: int) -> None:
         os.close(descriptor)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Short of memory, the kernel shall end attempts, which are resumed, before it ends the agent.
+    Path("/proc/self/oom_score_adj").write_text("500")
     faulthandler.enable()
 
 
