@@ -7,6 +7,7 @@ put a new key on top (``rotate``), and drop an old line once nothing sealed with
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import json
@@ -143,15 +144,19 @@ def rotate_keys(path: Path, keep: int = 3) -> list[str]:
 
 
 def barbican(session: Any, *, endpoint: str | None = None, region: str | None = None) -> FetchSecret:
-    """Reads secrets as the user of a keystoneauth session."""
+    """Reads secrets as the user of a keystoneauth session, from the configured Barbican only: the host that a
+    reference names is not asked, so that a reference cannot draw the token elsewhere."""
     from barbicanclient import client as barbican_client  # heavy, and needed only where Barbican is configured
     from barbicanclient import exceptions as barbican_errors
 
-    client = barbican_client.Client(session=session, endpoint=endpoint, region_name=region)
+    @functools.cache
+    def client() -> Any:
+        """Asks Barbican for its versions when it is made."""
+        return barbican_client.Client(session=session, endpoint=endpoint, region_name=region)
 
     def fetch(reference: str) -> str:
         try:
-            payload = client.secrets.get(reference).payload
+            payload = client().secrets.get(reference).payload
         except (barbican_errors.HTTPClientError, ValueError) as error:
             raise Invalid(f"Barbican refuses the secret {reference}: {error}") from None
         except (barbican_errors.HTTPError, keystone_errors.ClientException) as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real Keystone from PyPI on loopback: SQLite, Fernet tokens, its own virtual environment beside ours.
+"""A real Keystone from PyPI on loopback: SQLite, Fernet tokens, in a virtual environment beside ours (with Barbican).
 
 The environment is made once (about a minute) and kept below the virtual environment that runs the tests.
 """
@@ -23,17 +23,17 @@ from typing import Any
 
 import requests
 
-RELEASE = "keystone==30.0.0"
-SERVER = "waitress>=3"
-# Keystone reads the arguments of the process as its own: they are taken away before it is imported.
+RELEASES = ("keystone==30.0.0", "barbican==23.0.0", "waitress>=3")
+# OpenStack services read the arguments of the process as their own: they are taken away before the import.
 _SERVE = """
 import sys
 port = int(sys.argv.pop())
-sys.argv = ["keystone"]
-from keystone.wsgi.api import application
+sys.argv = ["service"]
+{load}
 from waitress import serve
 serve(application, host="127.0.0.1", port=port, threads=4)
 """
+_LOAD = "from keystone.wsgi.api import application"
 _START_SECONDS = 60
 _CALL_SECONDS = 60
 
@@ -43,10 +43,10 @@ def environment() -> Path:
     home = Path(sys.prefix) / "keystone"
     with open(Path(sys.prefix) / "keystone.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
-        ready = home / f".{RELEASE}"
+        ready = home / ("." + ",".join(RELEASES))
         if not ready.exists():
             subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
-            subprocess.run([str(home / "bin/pip"), "install", "-q", RELEASE, SERVER], check=True)
+            subprocess.run([str(home / "bin/pip"), "install", "-q", *RELEASES], check=True)
             ready.touch()
     return home
 
@@ -152,19 +152,26 @@ key_repository = {directory}/credential
 
 @contextlib.contextmanager
 def serving(config: Path, port: int) -> Iterator[str]:
-    """A server process over a configuration; gives its URL."""
-    command = [str(environment() / "bin/python"), "-c", _SERVE, str(port)]
-    with open(config.with_suffix(".out"), "wb") as output:
+    """A Keystone process over a configuration; gives its URL."""
+    url = f"http://127.0.0.1:{port}/v3"
+    variables = {"HOME": str(config.parent), "OS_KEYSTONE_CONFIG_FILES": str(config)}
+    with serve(_LOAD, url, port, variables, config.with_suffix(".out")):
+        yield url
+
+
+@contextlib.contextmanager
+def serve(load: str, url: str, port: int, variables: dict[str, str], output: Path) -> Iterator[None]:
+    """A process of the environment that serves what the code in ``load`` calls ``application``."""
+    with open(output, "wb") as log:
         process = subprocess.Popen(
-            command,
-            env={"PATH": "/usr/bin:/bin", "HOME": str(config.parent), "OS_KEYSTONE_CONFIG_FILES": str(config)},
-            stdout=output,
+            [str(environment() / "bin/python"), "-c", _SERVE.format(load=load), str(port)],
+            env={"PATH": "/usr/bin:/bin", **variables},
+            stdout=log,
             stderr=subprocess.STDOUT,
         )
         try:
-            url = f"http://127.0.0.1:{port}/v3"
-            _wait(url, process, config)
-            yield url
+            _wait(url, process, output)
+            yield
         finally:
             process.terminate()
             process.wait(30)
@@ -179,11 +186,11 @@ def _manage(config: Path, command: str, *words: str, variables: dict[str, str] |
     )
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], config: Path) -> None:
+def _wait(url: str, process: subprocess.Popen[bytes], output: Path) -> None:
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end and process.poll() is None:
         with contextlib.suppress(requests.ConnectionError):
-            if requests.get(url, timeout=_CALL_SECONDS).ok:
+            if requests.get(url, timeout=_CALL_SECONDS).status_code < 500:
                 return
         time.sleep(0.2)
-    raise RuntimeError("Keystone does not start:\n" + config.with_suffix(".out").read_text()[-4000:])
+    raise RuntimeError("The service does not start:\n" + output.read_text()[-4000:])
