@@ -13,8 +13,6 @@ from typing import Any
 
 from cliff import app as cliff_app
 from cliff import commandmanager
-from keystoneauth1 import exceptions as ks_exceptions
-from openstack import exceptions
 
 from coriolis.client import Proxy, connect_cloud, connect_standalone
 
@@ -55,25 +53,6 @@ class Application(cliff_app.App):
         if self.options.state_dir or not (self.options.os_cloud or os.environ.get("OS_AUTH_URL")):
             return connect_standalone(self.options.state_dir)
         return connect_cloud(self.options.os_cloud)
-
-    def run_subcommand(self, argv: list[str]) -> int:
-        try:
-            return super().run_subcommand(argv)
-        except exceptions.HttpException as error:
-            self.stderr.write(f"{said_by_server(error)}\n")
-        except (exceptions.SDKException, ks_exceptions.ClientException) as error:
-            self.stderr.write(f"{getattr(error, 'message', None) or error}\n")
-        except BrokenPipeError:
-            sys.stderr.close()
-        return 1
-
-
-def said_by_server(error: exceptions.HttpException) -> str:
-    """The message of the error body, which names the cause and the cure; else what the library made of it."""
-    try:
-        return str(error.response.json()["error"]["message"])  # type: ignore[union-attr]
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return str(error.details or error.message)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

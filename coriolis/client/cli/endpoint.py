@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from cliff import command, lister, show
+from cliff import lister, show
 from cliff.columns import FormattableColumn
 
 from coriolis.client.cli.inputs import json_object
-from coriolis.client.cli.service import service_of
+from coriolis.client.cli.service import ServiceCommand
 from coriolis.client.endpoint import Endpoint
 from coriolis.client.proxy import Proxy
 
@@ -69,7 +69,7 @@ class EndpointParts:
         return {key: value for key, value in values.items() if value is not None}
 
 
-class Create(show.ShowOne):
+class Create(ServiceCommand, show.ShowOne):
     """Create an endpoint, and check that the platform answers."""
 
     def get_parser(self, prog_name: str) -> Any:
@@ -80,7 +80,7 @@ class Create(show.ShowOne):
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        service = service_of(self)
+        service = self.service
         endpoint = service.create_endpoint(type=parsed_args.provider, **EndpointParts.given(parsed_args))
         if not parsed_args.skip_validation:
             valid, why = service.validate_endpoint(endpoint)
@@ -89,7 +89,7 @@ class Create(show.ShowOne):
         return shown(endpoint)
 
 
-class Set(show.ShowOne):
+class Set(ServiceCommand, show.ShowOne):
     """Change an endpoint."""
 
     def get_parser(self, prog_name: str) -> Any:
@@ -99,19 +99,19 @@ class Set(show.ShowOne):
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        endpoint = found(service_of(self), parsed_args.endpoint)
-        return shown(service_of(self).update_endpoint(endpoint, **EndpointParts.given(parsed_args)))
+        endpoint = found(self.service, parsed_args.endpoint)
+        return shown(self.service.update_endpoint(endpoint, **EndpointParts.given(parsed_args)))
 
 
-class List(lister.Lister):
+class List(ServiceCommand, lister.Lister):
     """List endpoints, newest first."""
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        rows = [(e.id, e.name, e.type, e.description) for e in service_of(self).endpoints()]
+        rows = [(e.id, e.name, e.type, e.description) for e in self.service.endpoints()]
         return ("ID", "Name", "Type", "Description"), rows
 
 
-class Show(show.ShowOne):
+class Show(ServiceCommand, show.ShowOne):
     """Show an endpoint; secrets are masked."""
 
     def get_parser(self, prog_name: str) -> Any:
@@ -120,10 +120,10 @@ class Show(show.ShowOne):
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        return shown(found(service_of(self), parsed_args.endpoint))
+        return shown(found(self.service, parsed_args.endpoint))
 
 
-class Delete(command.Command):
+class Delete(ServiceCommand):
     """Delete endpoints."""
 
     def get_parser(self, prog_name: str) -> Any:
@@ -133,10 +133,10 @@ class Delete(command.Command):
 
     def take_action(self, parsed_args: Any) -> None:
         for name in parsed_args.endpoints:
-            service_of(self).delete_endpoint(found(service_of(self), name), ignore_missing=False)
+            self.service.delete_endpoint(found(self.service, name), ignore_missing=False)
 
 
-class Validate(command.Command):
+class Validate(ServiceCommand):
     """Check that the platform answers and takes the credentials. Exit status 1 if not."""
 
     def get_parser(self, prog_name: str) -> Any:
@@ -145,12 +145,12 @@ class Validate(command.Command):
         return parser
 
     def take_action(self, parsed_args: Any) -> int:
-        valid, why = service_of(self).validate_endpoint(found(service_of(self), parsed_args.endpoint))
+        valid, why = self.service.validate_endpoint(found(self.service, parsed_args.endpoint))
         self.app.stdout.write("valid\n" if valid else f"not valid: {why}\n")
         return 0 if valid else 1
 
 
-class InstanceList(lister.Lister):
+class InstanceList(ServiceCommand, lister.Lister):
     """List the virtual machines that an endpoint shows."""
 
     def get_parser(self, prog_name: str) -> Any:
@@ -161,15 +161,15 @@ class InstanceList(lister.Lister):
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
         query = {"name": parsed_args.name} if parsed_args.name else {}
-        endpoint = found(service_of(self), parsed_args.endpoint)
+        endpoint = found(self.service, parsed_args.endpoint)
         rows = [
             (i.id, i.name, i.num_cpu, i.memory_mb, i.os_type)
-            for i in service_of(self).endpoint_instances(endpoint, **query)
+            for i in self.service.endpoint_instances(endpoint, **query)
         ]
         return ("ID", "Name", "CPUs", "Memory MiB", "OS"), rows
 
 
-class InstanceShow(show.ShowOne):
+class InstanceShow(ServiceCommand, show.ShowOne):
     """Show the hardware of a virtual machine."""
 
     def get_parser(self, prog_name: str) -> Any:
@@ -179,13 +179,13 @@ class InstanceShow(show.ShowOne):
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        endpoint = found(service_of(self), parsed_args.endpoint)
-        instance = service_of(self).get_endpoint_instance(endpoint, parsed_args.instance)
+        endpoint = found(self.service, parsed_args.endpoint)
+        instance = self.service.get_endpoint_instance(endpoint, parsed_args.instance)
         names = ("id", "name", "num_cpu", "memory_mb", "os_type", "firmware_type", "devices")
         return names, [JsonColumn(v) if isinstance(v, dict) else v for v in (getattr(instance, n) for n in names)]
 
 
-class NetworkList(lister.Lister):
+class NetworkList(ServiceCommand, lister.Lister):
     """List the networks that an endpoint shows."""
 
     def get_parser(self, prog_name: str) -> Any:
@@ -194,11 +194,11 @@ class NetworkList(lister.Lister):
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        endpoint = found(service_of(self), parsed_args.endpoint)
-        return ("ID", "Name"), [(n.id, n.name) for n in service_of(self).endpoint_networks(endpoint)]
+        endpoint = found(self.service, parsed_args.endpoint)
+        return ("ID", "Name"), [(n.id, n.name) for n in self.service.endpoint_networks(endpoint)]
 
 
-class StorageList(lister.Lister):
+class StorageList(ServiceCommand, lister.Lister):
     """List the storage that an endpoint shows."""
 
     def get_parser(self, prog_name: str) -> Any:
@@ -207,9 +207,9 @@ class StorageList(lister.Lister):
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        endpoint = found(service_of(self), parsed_args.endpoint)
+        endpoint = found(self.service, parsed_args.endpoint)
         rows = [
             (s.id, s.name, JsonColumn(s.additional_provider_properties))
-            for s in service_of(self).endpoint_storage(endpoint)
+            for s in self.service.endpoint_storage(endpoint)
         ]
         return ("ID", "Name", "Properties"), rows

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from cliff import command, lister, show
+from cliff import lister, show
 from openstack import exceptions
 
 from coriolis.client.cli import live
 from coriolis.client.cli.endpoint import JsonColumn, found
 from coriolis.client.cli.inputs import json_object, pair
-from coriolis.client.cli.service import service_of
+from coriolis.client.cli.service import ServiceCommand
 from coriolis.client.migration import Migration
 from coriolis.client.proxy import Proxy
 
@@ -58,7 +58,7 @@ def add_migration(parser: Any) -> None:
     parser.add_argument("migration", metavar="MIGRATION", help="id of the migration")
 
 
-class Create(show.ShowOne):
+class Create(ServiceCommand, show.ShowOne):
     """Migrate virtual machines from one endpoint to another."""
 
     def get_parser(self, prog_name: str) -> Any:
@@ -97,7 +97,7 @@ class Create(show.ShowOne):
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        service = service_of(self)
+        service = self.service
         body = {
             "origin_endpoint_id": found(service, parsed_args.origin_endpoint).id,
             "destination_endpoint_id": found(service, parsed_args.destination_endpoint).id,
@@ -136,7 +136,7 @@ def waited(service: Proxy, migration_id: str) -> Migration:
     return migration
 
 
-class Wait(show.ShowOne):
+class Wait(ServiceCommand, show.ShowOne):
     """Show the progress of a migration until it ends; exit status 1 if it fails."""
 
     def get_parser(self, prog_name: str) -> Any:
@@ -145,10 +145,10 @@ class Wait(show.ShowOne):
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        return shown(waited(service_of(self), parsed_args.migration))
+        return shown(waited(self.service, parsed_args.migration))
 
 
-class List(lister.Lister):
+class List(ServiceCommand, lister.Lister):
     """List migrations, newest first."""
 
     def get_parser(self, prog_name: str) -> Any:
@@ -165,12 +165,12 @@ class List(lister.Lister):
         query = {name: getattr(parsed_args, name) for name in names if getattr(parsed_args, name) is not None}
         rows = [
             (m.id, m.status, ", ".join(m.instances), m.notes, m.created_at)
-            for m in service_of(self).migrations(paginated=False, **query)
+            for m in self.service.migrations(paginated=False, **query)
         ]
         return ("ID", "Status", "Instances", "Notes", "Created"), rows
 
 
-class Show(show.ShowOne):
+class Show(ServiceCommand, show.ShowOne):
     """Show a migration with its tasks."""
 
     def get_parser(self, prog_name: str) -> Any:
@@ -179,10 +179,10 @@ class Show(show.ShowOne):
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        return shown(service_of(self).get_migration(parsed_args.migration))
+        return shown(self.service.get_migration(parsed_args.migration))
 
 
-class Cancel(command.Command):
+class Cancel(ServiceCommand):
     """Cancel migrations; what they made on the destination is removed, the source is left as it was."""
 
     def get_parser(self, prog_name: str) -> Any:
@@ -193,10 +193,10 @@ class Cancel(command.Command):
 
     def take_action(self, parsed_args: Any) -> None:
         for migration in parsed_args.migrations:
-            service_of(self).cancel_migration(migration, force=parsed_args.force)
+            self.service.cancel_migration(migration, force=parsed_args.force)
 
 
-class Delete(command.Command):
+class Delete(ServiceCommand):
     """Delete the records of migrations that are over. The virtual machines stay."""
 
     def get_parser(self, prog_name: str) -> Any:
@@ -206,10 +206,10 @@ class Delete(command.Command):
 
     def take_action(self, parsed_args: Any) -> None:
         for migration in parsed_args.migrations:
-            service_of(self).delete_migration(migration, ignore_missing=False)
+            self.service.delete_migration(migration, ignore_missing=False)
 
 
-class EventList(lister.Lister):
+class EventList(ServiceCommand, lister.Lister):
     """List what happened in a migration."""
 
     def get_parser(self, prog_name: str) -> Any:
@@ -218,5 +218,5 @@ class EventList(lister.Lister):
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        rows = [(e.created_at, e.level, e.message) for e in service_of(self).migration_events(parsed_args.migration)]
+        rows = [(e.created_at, e.level, e.message) for e in self.service.migration_events(parsed_args.migration)]
         return ("Time", "Level", "Message"), rows

@@ -6,21 +6,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cliff import command, lister
+from cliff import lister
 
-from coriolis.client.cli.service import service_of
+from coriolis.client.cli.service import ServiceCommand
 from coriolis.client.provider import SCHEMAS
 
 
-class List(lister.Lister):
+class List(ServiceCommand, lister.Lister):
     """List the platform types that the service can talk to."""
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        rows = [(p.name, ", ".join(p.parts)) for p in service_of(self).providers()]
+        rows = [(p.name, ", ".join(p.parts)) for p in self.service.providers()]
         return ("Name", "Can"), rows
 
 
-class SchemaShow(command.Command):
+class SchemaShow(ServiceCommand):
     """Print the JSON schema of a provider's form."""
 
     def get_parser(self, prog_name: str) -> Any:
@@ -30,5 +30,5 @@ class SchemaShow(command.Command):
         return parser
 
     def take_action(self, parsed_args: Any) -> None:
-        schema = service_of(self).provider_schema(parsed_args.provider, parsed_args.form)
+        schema = self.service.provider_schema(parsed_args.provider, parsed_args.form)
         self.app.stdout.write(json.dumps(schema, indent=2) + "\n")
