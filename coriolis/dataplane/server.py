@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import os
 import shutil
 import signal
@@ -24,6 +25,10 @@ from coriolis.dataplane.errors import ToolMissing
 _START_SECONDS = 30.0
 _STOP_SECONDS = 20.0
 _STEP = 0.005
+_PARENT = "/tmp"  # TMPDIR may be too long for a socket
+_PREFIX = "cdp-"
+_HELD = "held"
+_YOUNG_SECONDS = 5.0  # between making a folder's lock file and locking it
 
 
 class ServerFailed(Exception):
@@ -43,12 +48,32 @@ class Server:
 
 @contextlib.contextmanager
 def private_folder() -> Iterator[Path]:
-    """A new folder that only we can enter, with a path short enough for a socket; removed with all in it."""
-    folder = Path(tempfile.mkdtemp(prefix="cdp-", dir="/tmp"))  # mode 0700; TMPDIR may be too long for a socket
+    """A new folder that only we can enter, with a path short enough for a socket; removed with all in it.
+
+    A killed process leaves its folder; whoever makes the next one removes those that nobody holds a lock in.
+    """
+    _sweep()
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_PARENT))  # mode 0700
+    lock = os.open(folder / _HELD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _sweep() -> None:
+    for held in Path(_PARENT).glob(f"{_PREFIX}*/{_HELD}"):
+        with contextlib.suppress(OSError):  # somebody else's, held, or gone by now
+            fd = os.open(held, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                old = time.time() - os.fstat(fd).st_mtime > _YOUNG_SECONDS
+                if old and os.fstat(fd).st_uid == os.geteuid():
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(held.parent, ignore_errors=True)
+            finally:
+                os.close(fd)
 
 
 @contextlib.contextmanager

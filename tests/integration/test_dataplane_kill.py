@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from coriolis.dataplane import (
     digest_disk,
     verify_disk,
 )
+from coriolis.dataplane.server import private_folder
 from tests.integration import dataplane_child
 from tests.integration.dataplane_disks import MIB, MISSING, make_raw, same
 
@@ -135,6 +137,21 @@ def test_servers_die_with_the_process_that_started_them(source: Path, tmp_path: 
     while any(_alive(int(pid)) for pid in children) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not any(_alive(int(pid)) for pid in children)
+
+
+def test_what_a_killed_process_left_in_tmp_is_swept_by_the_next(tmp_path: Path) -> None:
+    with private_folder() as held:
+        with private_folder() as left:
+            os.utime(left / "held", (0, 0))
+            os.utime(held / "held", (0, 0))
+            stale = left.with_name(left.name + "-stale")
+            shutil.copytree(left, stale)
+            os.utime(stale / "held", (0, 0))
+            with private_folder():
+                assert not stale.exists()
+                assert left.exists()
+                assert held.exists()
+    assert not held.exists()
 
 
 @pytest.mark.timeout(300)
