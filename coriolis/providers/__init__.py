@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Provider plugins. A plugin imports ``coriolis.providers.api`` (and ``coriolis.dataplane``) and nothing else of ours."""
+"""Provider plugins. A plugin imports ``coriolis.providers.api`` and ``coriolis.dataplane``, nothing else of ours."""
