@@ -78,3 +78,15 @@ def count_before(conn: Connection, execution_id: str, event_id: int) -> int:
     """How many events of the execution are older than this one: its place in the history, from 0."""
     query = select(func.count()).where(event.c.execution_id == execution_id, event.c.id < event_id)
     return int(conn.execute(query).scalar_one())
+
+
+def of_execution(conn: Connection, execution_id: str, limit_each: int) -> dict[str, list[Event]]:
+    """The latest ``limit_each`` events of each task of the execution, oldest first. One statement, of a length that
+    does not depend on the number of tasks; tasks without events are left out."""
+    newest = func.row_number().over(partition_by=event.c.task_id, order_by=event.c.id.desc()).label("newest")
+    ranked = select(event, newest).where(event.c.execution_id == execution_id, event.c.task_id.is_not(None)).subquery()
+    columns = [ranked.c[column.name] for column in event.c]
+    found: dict[str, list[Event]] = {}
+    for row in conn.execute(select(*columns).where(ranked.c.newest <= limit_each).order_by(ranked.c.id)):
+        found.setdefault(row.task_id, []).append(load(Event, row))
+    return found

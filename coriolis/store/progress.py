@@ -86,6 +86,21 @@ def of_tasks(conn: Connection, task_ids: Sequence[str]) -> dict[str, list[Progre
     return found
 
 
+def of_execution(conn: Connection, execution_id: str) -> dict[str, list[Progress]]:
+    """The items of all tasks of an execution, in order of appearance. One statement, of a length that does not depend
+    on the number of tasks; tasks without items are left out."""
+    query = (
+        select(progress)
+        .join(task, task.c.id == progress.c.task_id)
+        .where(task.c.execution_id == execution_id)
+        .order_by(progress.c.index)
+    )
+    found: dict[str, list[Progress]] = {}
+    for row in conn.execute(query):
+        found.setdefault(row.task_id, []).append(load(Progress, row))
+    return found
+
+
 def bytes_of(
     conn: Connection, instances: Sequence[tuple[str, int]], kinds: Sequence[str]
 ) -> dict[tuple[str, int], tuple[int, int]]:

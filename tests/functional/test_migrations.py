@@ -260,7 +260,11 @@ def test_a_repeated_create_is_one_job(api: TestApp, desk: Desk, db: Database) ->
 
 def test_list_filters_by_status(api: TestApp, db: Database, migration: dict[str, Any]) -> None:
     assert [m["id"] for m in api.get(f"{PREFIX}/migrations?status=PENDING").json["migrations"]] == [migration["id"]]
-    assert api.get(f"{PREFIX}/migrations?status=COMPLETED").json == {"migrations": []}
+    both = api.get(f"{PREFIX}/migrations?status=COMPLETED&status=PENDING").json["migrations"]
+    assert [m["id"] for m in both] == [migration["id"]]
+    assert api.get(f"{PREFIX}/migrations?status=COMPLETED,DEADLOCKED").json == {"migrations": []}
+    content = error(api.get(f"{PREFIX}/migrations?status=pending", expect_errors=True), 400)
+    assert content["field"] == "status"
     listed = api.get(f"{PREFIX}/migrations/detail").json["migrations"][0]
     assert set(listed) == KEYS
 
@@ -309,6 +313,15 @@ def test_show_has_the_tasks(api: TestApp, db: Database, migration: dict[str, Any
         assert all(isinstance(line["message"], str) for line in task["progress_updates"])
     hidden = {"DELETE_INSTANCE_SNAPSHOT"}
     assert not hidden & {task["task_type"] for task in shown}
+
+
+def test_show_has_the_latest_events_of_each_task(api: TestApp, db: Database, migration: dict[str, Any]) -> None:
+    grow(db, migration["id"], events_each=205)
+    url = f"{PREFIX}/migrations/{migration['id']}"
+    for task in api.get(url).json["migration"]["tasks"]:
+        messages = [one["message"] for one in task["events"]]
+        assert messages == [f"Event {number}" for number in range(5, 205)]
+        assert api.get(f"{url}/tasks/{task['id']}").json["task"]["events"] == task["events"]
 
 
 def pages(api: TestApp, url: str, key: str) -> list[Any]:

@@ -14,11 +14,22 @@ from coriolis.api.v1.identifiers import object_id
 from coriolis.api.views import migrations as view
 from coriolis.api.views import tasks as task_views
 from coriolis.commands import migrations as commands
+from coriolis.domain.errors import Invalid
+from coriolis.domain.model import ExecutionState
 from coriolis.store import events, executions, progress, tasks
 from coriolis.store import migrations as queries
 from coriolis.store.rows import Execution, Migration
 
 Json = Any
+
+# What an execution can be, and words of the contract that other kinds of execution have.
+STATUSES = (
+    *(state.value for state in ExecutionState),
+    "AWAITING_MINION_ALLOCATIONS",
+    "CANCELED_FOR_DEBUGGING",
+    "DEADLOCKED",
+    "ERROR_ALLOCATING_MINIONS",
+)
 
 _EVENTS_SHOWN = 200  # of each task; .../events has all
 
@@ -27,6 +38,9 @@ def index(request: ApiRequest, services: Services) -> Json:
     """Without tasks: a list reads one row per job, however many tasks it has."""
     wanted = page(request.query, services.settings.max_limit)
     statuses = request.query.all("status")
+    for word in statuses:
+        if word not in STATUSES:
+            raise Invalid(f"status must be one of {', '.join(STATUSES)}, not {word[:40]!r}", field="status")
     with services.db.reader() as conn:
         rows = queries.page(conn, request.project_id, wanted, statuses=statuses)
     return {"migrations": [view.migration(row) for row in rows]}
@@ -77,7 +91,6 @@ def _whole(row: Migration, services: Services) -> Json:
     with services.db.reader() as conn:
         run = executions.latest(conn, [row.id])[row.id]
         rows = tasks.of_executions(conn, [run.id])[run.id]
-        keys = [task.id for task in rows]
-        done = progress.of_tasks(conn, keys)
-        history = events.of_tasks(conn, keys, _EVENTS_SHOWN)
+        done = progress.of_execution(conn, run.id)
+        history = events.of_execution(conn, run.id, _EVENTS_SHOWN)
     return {**view.migration(row), "execution_id": run.id, "tasks": task_views.tasks(rows, done, history)}
