@@ -6,10 +6,12 @@ What is *gone* in the order is removed once more: it was in doubt, and a late re
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from coriolis.domain.errors import Invalid
+from coriolis.providers.api import Gone
 from coriolis.rpc.messages import Effect
 from coriolis.worker.job import Job
 from coriolis.worker.kinds import finalize, made, shutdown
@@ -35,7 +37,9 @@ def _start_source(job: Job, ref: Any, key: str) -> None:
 
 
 def _stop_destination(job: Job, ref: Any, key: str) -> None:
-    job.part("destination", "compute").stop(ref, job.context)
+    """A sweep comes after the instance was deleted: what does not exist does not run."""
+    with contextlib.suppress(Gone):
+        job.part("destination", "compute").stop(ref, job.context)
 
 
 _BY_KIND: dict[str, Undo] = {
