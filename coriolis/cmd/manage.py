@@ -48,10 +48,9 @@ def purge(conf: cfg.ConfigOpts) -> str:
 def secrets_create_key(conf: cfg.ConfigOpts) -> str:
     """Make the key file; copy it to all API and worker hosts."""
     path = Path(conf.secrets.key_file)
-    try:
-        secrets.create_keys(path)
-    except FileExistsError:
+    if path.exists():
         sys.exit(f"{path} exists and is kept. To change the key, run 'coriolis-manage secrets rotate-key'.")
+    secrets.create_keys(path)
     return f"Made {path}. Copy it to all API and worker hosts, mode 0600."
 
 

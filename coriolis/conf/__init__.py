@@ -47,4 +47,5 @@ def load(
         default_config_files=None if files is None else [str(f) for f in files],
         description=description,
     )
+    opts.check_values(conf)
     return conf

@@ -26,6 +26,14 @@ def register_all(conf: cfg.ConfigOpts) -> None:
     ks_loading.register_adapter_conf_options(conf, BARBICAN_GROUP)
 
 
+def check_values(conf: cfg.ConfigOpts) -> None:
+    """Reads every option of ours once. :raises oslo_config.cfg.Error: names the first one with an unusable value"""
+    for module in MODULES:
+        group = conf if module.GROUP == "DEFAULT" else conf[module.GROUP]
+        for option in module.OPTS:
+            _ = group[option.dest]
+
+
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
     """For oslo-config-generator."""
     barbican = itertools.chain(
