@@ -87,6 +87,7 @@ def test_ends_well_whatever_is_killed(number: int, site: Site, endpoints: tuple[
     moment = seed.uniform(0.0, LAST_MOMENT)
     time.sleep(moment)
     before = last_seen(site, migration_id)
+    attempts = len(site.attempts())
     killed = site.kill(victim)
     if victim != "child":
         time.sleep(seed.uniform(0.0, 3.0))
@@ -97,7 +98,8 @@ def test_ends_well_whatever_is_killed(number: int, site: Site, endpoints: tuple[
     try:
         if migration.status == "COMPLETED":
             check_bytes(site, migration, disks)
-            check_little_was_redone(migration, before)
+            if victim == "worker" or (victim == "child" and attempts == 1):
+                check_little_was_redone(migration, before)
         else:
             assert migration.status == "ERROR", explain(site, migration)
             assert not domains(site), explain(site, migration)
@@ -119,19 +121,15 @@ def submit(site: Site, endpoints: tuple[str, str]) -> str:
 
 
 def last_seen(site: Site, migration_id: str) -> dict[str, int]:
-    """Bytes that each copy had done, by disk, shortly before the kill."""
+    """Bytes that each running copy had done shortly before the kill, by disk."""
     with contextlib.suppress(Exception):
-        return copied(site.client.get_migration(migration_id))
+        return {
+            update["message"].partition(":")[0]: update["current_step"]
+            for task in site.client.get_migration(migration_id).tasks
+            if task["task_type"] == "REPLICATE_DISKS" and task["status"] == "RUNNING"
+            for update in task["progress_updates"]
+        }
     return {}
-
-
-def copied(migration: Any) -> dict[str, int]:
-    return {
-        update["message"]: update["current_step"]
-        for task in migration.tasks
-        if task["task_type"] == "REPLICATE_DISKS"
-        for update in task["progress_updates"]
-    }
 
 
 def check_bytes(site: Site, migration: Any, disks: list[Path]) -> None:
@@ -154,10 +152,11 @@ def virtual_size(path: Path) -> int:
 
 
 def check_little_was_redone(migration: Any, before: dict[str, int]) -> None:
-    """Each disk's copy says how much of its last attempt was taken over from the journal."""
-    for events in (task["events"] for task in migration.tasks if task["task_type"] == "REPLICATE_DISKS"):
-        for event in events:
-            assert "starts anew" not in event["message"], (event, before)
+    """What a killed copy had done is taken over from its journal, but for the last few MiB."""
+    (result,) = migration.transfer_result.values()
+    for disk in result["integrity"]["disks"]:
+        done = before.get(disk["disk_id"], 0)
+        assert disk["bytes_resumed"] >= done - REDONE_MIB * MIB, (disk, before)
 
 
 def explain(site: Site, migration: Any) -> str:

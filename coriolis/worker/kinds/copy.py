@@ -79,11 +79,11 @@ class _Report:
 
     def __call__(self, now: dataplane.Progress) -> None:
         job = self._job
-        job.context.progress(job.item, now.done, now.total, rate_text(now))
+        job.context.progress(job.item, now.done, now.total, rate_text(job.item, now))
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _CHECKPOINT_SECONDS
             job.checkpoint({"host": job.settings.host, "journal": str(job.journal), "done": now.done})
 
 
-def rate_text(now: dataplane.Progress) -> str:
-    return f"{now.rate / 1e6:.1f} MB/s"
+def rate_text(item: str, now: dataplane.Progress) -> str:
+    return f"{item}: {now.rate / 1e6:.1f} MB/s"

@@ -47,7 +47,7 @@ def _check(job: Job, sink: dataplane.Sink, mode: str) -> dataplane.VerifyResult:
     """By the journal where this host has it; otherwise the whole volume's digest must do."""
 
     def progress(now: dataplane.Progress) -> None:
-        job.context.progress(job.item, now.done, now.total, copy.rate_text(now))
+        job.context.progress(job.item, now.done, now.total, copy.rate_text(job.item, now))
 
     cancelled = job.context.cancelled.is_set
     if job.journal.exists():
