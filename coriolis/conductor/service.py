@@ -36,6 +36,7 @@ OUTBOX_AGE = Gauge("coriolis_outbox_age_seconds", "How long the first of them ha
 
 RELAY_PAUSE = 1.0  # seconds: what the API writes is announced no later than this
 CLEAN_PAUSE = 60.0
+GATHER = 0.05  # seconds in which messages that come close together are gathered into one transaction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +61,13 @@ class ConductorService:
         self._bus = bus
         self._quarantine = dt.timedelta(seconds=settings.quarantine_seconds)
         self._results: Batcher[Result, Ack] = Batcher(
-            lambda batch: ingest.results(db, batch, quarantine=self._quarantine), settings.batch_size
+            lambda batch: ingest.results(db, batch, quarantine=self._quarantine), settings.batch_size, GATHER
         )
         self._effects: Batcher[EffectWrite, EffectAck] = Batcher(
             lambda batch: ledger.write(db, batch), settings.batch_size
         )
-        self._advance = Loop("advance", self._advance_turn, settings.poll_seconds)
-        self._relay = Loop("relay", self._relay_turn, min(RELAY_PAUSE, settings.poll_seconds))
+        self._advance = Loop("advance", self._advance_turn, settings.poll_seconds, GATHER)
+        self._relay = Loop("relay", self._relay_turn, min(RELAY_PAUSE, settings.poll_seconds), GATHER)
         self._reaper = Loop("reaper", self._reaper_turn, min(settings.poll_seconds, settings.lease_seconds / 4))
         self._janitor = Loop("janitor", self._janitor_turn, CLEAN_PAUSE)
         self._served: Served | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -17,13 +18,17 @@ A = TypeVar("A")
 class Loop:
     """Calls ``turn`` in a thread of its own. ``turn`` gives True when there is more to do at once.
 
+    Turns that are woken start at least ``gap`` seconds apart, so that under load each finds more to do at once, while
+    a wake after a quiet time is followed at once.
+
     A turn that fails is logged, and the next one comes after the pause: a loop ends only by ``stop``.
     """
 
-    def __init__(self, name: str, turn: Callable[[], bool], pause: float) -> None:
+    def __init__(self, name: str, turn: Callable[[], bool], pause: float, gap: float = 0.0) -> None:
         self._name = name
         self._turn = turn
         self._pause = pause
+        self._gap = gap
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -45,6 +50,7 @@ class Loop:
     def _run(self) -> None:
         while not self._stopping:
             self._wake.clear()
+            start = time.monotonic()
             try:
                 more = self._turn()
             except Exception:
@@ -52,6 +58,13 @@ class Loop:
                 more = False
             if not more:
                 self._wake.wait(self._pause)
+                _rest(start + self._gap)
+
+
+def _rest(until: float) -> None:
+    left = until - time.monotonic()
+    if left > 0:
+        time.sleep(left)
 
 
 class Batcher(Generic[Q, A]):
@@ -61,9 +74,11 @@ class Batcher(Generic[Q, A]):
     a batch fails, each of its members is tried alone, so that a bad one fails alone.
     """
 
-    def __init__(self, carry_out: Callable[[list[Q]], list[A]], limit: int = 100) -> None:
+    def __init__(self, carry_out: Callable[[list[Q]], list[A]], limit: int = 100, gap: float = 0.0) -> None:
         self._carry_out = carry_out
         self._limit = limit
+        self._gap = gap
+        self._next = 0.0  # earliest start of a batch that is not full
         self._waiting: list[_Place[Q, A]] = []
         self._guard = threading.Lock()
         self._turn = threading.Lock()
@@ -75,6 +90,9 @@ class Batcher(Generic[Q, A]):
             self._waiting.append(place)
         with self._turn:  # whoever comes first serves all who wait
             while not place.done:
+                if len(self._waiting) < self._limit:
+                    _rest(self._next)
+                self._next = time.monotonic() + self._gap
                 with self._guard:
                     batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
                 self._serve(batch)

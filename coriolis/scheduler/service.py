@@ -14,6 +14,8 @@ from coriolis.runtime.loops import Loop
 from coriolis.scheduler.dispatch import dispatch
 from coriolis.store.engine import Database
 
+GATHER = 0.08  # seconds in which tasks that become ready close together are gathered into one transaction
+
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulerSettings:
@@ -31,7 +33,7 @@ class SchedulerService:
         self._settings = settings
         self._db = db
         self._bus = bus
-        self._loop = Loop("dispatch", self._turn, settings.poll_seconds)
+        self._loop = Loop("dispatch", self._turn, settings.poll_seconds, GATHER)
         self._served: Served | None = None
 
     def start(self) -> None:
