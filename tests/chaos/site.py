@@ -17,12 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.integration.database_servers import MariaDb
-from tests.integration.rabbitmq_server import RabbitServer
-
 from coriolis.client import Proxy, connect_url
 from coriolis.runtime import local_token
 from tests.integration import libvirt_host
+from tests.integration.database_servers import MariaDb
+from tests.integration.rabbitmq_server import RabbitServer
 
 SERVICES = ("conductor", "scheduler", "worker", "api")
 LEASE_SECONDS = 6
