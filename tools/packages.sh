@@ -69,5 +69,7 @@ install() {
 }
 
 echo "Installing Debian packages: $todo"
-# The lists may be absent or old: refresh them only when the installation cannot do without.
-install || { $sudo apt-get update -q </dev/null && install; }
+# A container often has no package lists, and old ones may name versions that the mirror has replaced.
+refresh() { $sudo apt-get update -q </dev/null; }
+ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1 || refresh
+install || { refresh && install; }

@@ -67,6 +67,8 @@ for pair in etc:/etc/libvirt run:/run/libvirt lib:/var/lib/libvirt cache:/var/ca
     mkdir -p "${pair#*:}"; mount --bind "$dir/${pair%%:*}" "${pair#*:}"
 done
 mount -t proc proc /proc
+# libvirt locks the terminal of a console that somebody opens; a bare container has no folder for such locks.
+mkdir -p "$(readlink -m /var/lock)"
 [ "$4" = shared ] || mount -t sysfs sysfs /sys
 virtlogd --pid-file /run/libvirt/virtlogd.pid </dev/null >"$dir/log/virtlogd.out" 2>&1 &
 libvirtd --pid-file /run/libvirt/libvirtd.pid </dev/null >"$dir/log/libvirtd.out" 2>&1 &
