@@ -20,6 +20,11 @@ Key = tuple[str, int]
 
 _CHANGING = ("state", "ref", "doubtful_until", "removed_at", "updated_at")
 
+_ORDER = (effect.c.created_at, effect.c.key)
+_HERE = tuple_(effect.c.execution_id, effect.c.position).in_(bindparam("keys", expanding=True))
+_OF_INSTANCES = select(effect).where(_HERE).order_by(*_ORDER)
+_OF_TASKS = select(effect).where(effect.c.task_id.in_(bindparam("ids", expanding=True))).order_by(*_ORDER)
+
 
 def _load(row: AnyRow) -> Effect:
     return Effect(
@@ -39,8 +44,7 @@ def of_instances(conn: Connection, keys: Sequence[Key]) -> dict[Key, list[Effect
     """The ledger of these instances, effects that are gone included. One statement."""
     found: dict[Key, list[Effect]] = {key: [] for key in keys}
     if keys:
-        here = tuple_(effect.c.execution_id, effect.c.position).in_(list(keys))
-        for row in conn.execute(select(effect).where(here).order_by(effect.c.created_at, effect.c.key)):
+        for row in conn.execute(_OF_INSTANCES, {"keys": list(keys)}):
             found[(row.execution_id, row.position)].append(_load(row))
     return found
 
@@ -49,8 +53,7 @@ def of_tasks(conn: Connection, owners: Iterable[str]) -> dict[str, list[Effect]]
     """The effects of these tasks, those that are gone included. One statement."""
     found: dict[str, list[Effect]] = {owner: [] for owner in owners}
     if found:
-        query = select(effect).where(effect.c.task_id.in_(list(found))).order_by(effect.c.created_at, effect.c.key)
-        for row in conn.execute(query):
+        for row in conn.execute(_OF_TASKS, {"ids": list(found)}):
             found[row.task_id].append(_load(row))
     return found
 

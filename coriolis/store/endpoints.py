@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from sqlalchemy import bindparam, func, or_, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import func, or_, select
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
 from sqlalchemy.engine import Connection
@@ -28,6 +28,8 @@ ORDER = paging.Order(
     }
 )
 
+_FIND = select(endpoint).where(endpoint.c.id.in_(bindparam("ids", expanding=True)))
+
 
 def insert(conn: Connection, row: Endpoint) -> None:
     conn.execute(sql_insert(endpoint), asdict(row))
@@ -46,10 +48,8 @@ def get(conn: Connection, endpoint_id: str, project_id: str | None) -> Endpoint:
 
 def find(conn: Connection, endpoint_ids: Iterable[str], project_id: str | None) -> dict[str, Endpoint]:
     """The endpoints of these ids that exist, by id."""
-    query = select(endpoint).where(endpoint.c.id.in_(list(endpoint_ids)))
-    if project_id is not None:
-        query = query.where(endpoint.c.project_id == project_id)
-    return {row.id: load(Endpoint, row) for row in conn.execute(query)}
+    query = _FIND if project_id is None else _FIND.where(endpoint.c.project_id == project_id)
+    return {row.id: load(Endpoint, row) for row in conn.execute(query, {"ids": list(endpoint_ids)})}
 
 
 def page(conn: Connection, project_id: str | None, wanted: paging.Page) -> list[Endpoint]:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, tuple_
+from sqlalchemy import BindParameter, Update, bindparam, func, select, tuple_
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
 from sqlalchemy.engine import Connection
@@ -37,6 +38,19 @@ INSTANCE_ORDER = paging.Order(
 )
 
 _KEY = tuple_(execution_instance.c.execution_id, execution_instance.c.position)
+
+# Built once: to build a statement costs more than to run it.
+_KEYS: BindParameter[Any] = bindparam("keys", expanding=True)
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+_HOLD = sql_update(execution_instance).where(_KEY.in_(_KEYS)).values(version=execution_instance.c.version + 1)
+_HELD = select(execution_instance).where(_KEY.in_(_KEYS))
+_HOLD_RUNS = sql_update(execution).where(execution.c.id.in_(_IDS)).values(version=execution.c.version + 1)
+_FIND = select(execution).where(execution.c.id.in_(_IDS))
+_INSTANCES = (
+    select(execution_instance)
+    .where(execution_instance.c.execution_id.in_(_IDS))
+    .order_by(execution_instance.c.execution_id, execution_instance.c.position)
+)
 
 
 def insert(conn: Connection, row: Execution, instances: Sequence[ExecutionInstance]) -> None:
@@ -78,12 +92,7 @@ def instances_of(conn: Connection, execution_ids: Sequence[str]) -> dict[str, li
     """The machines of several executions. One statement."""
     found: dict[str, list[ExecutionInstance]] = {execution_id: [] for execution_id in execution_ids}
     if execution_ids:
-        query = (
-            select(execution_instance)
-            .where(execution_instance.c.execution_id.in_(list(execution_ids)))
-            .order_by(execution_instance.c.execution_id, execution_instance.c.position)
-        )
-        for row in conn.execute(query):
+        for row in conn.execute(_INSTANCES, {"ids": list(execution_ids)}):
             found[row.execution_id].append(load(ExecutionInstance, row))
     return found
 
@@ -120,10 +129,8 @@ def hold(conn: Connection, keys: Sequence[Key]) -> dict[Key, ExecutionInstance]:
     wanted = sorted(set(keys))
     if not wanted:
         return {}
-    conn.execute(
-        sql_update(execution_instance).where(_KEY.in_(wanted)).values(version=execution_instance.c.version + 1)
-    )
-    found = conn.execute(select(execution_instance).where(_KEY.in_(wanted)))
+    conn.execute(_HOLD, {"keys": wanted})
+    found = conn.execute(_HELD, {"keys": wanted})
     return {(row.execution_id, row.position): load(ExecutionInstance, row) for row in found}
 
 
@@ -132,7 +139,7 @@ def hold_runs(conn: Connection, execution_ids: Sequence[str]) -> dict[str, Execu
     wanted = sorted(set(execution_ids))
     if not wanted:
         return {}
-    conn.execute(sql_update(execution).where(execution.c.id.in_(wanted)).values(version=execution.c.version + 1))
+    conn.execute(_HOLD_RUNS, {"ids": wanted})
     return find(conn, wanted)
 
 
@@ -140,7 +147,7 @@ def find(conn: Connection, execution_ids: Sequence[str]) -> dict[str, Execution]
     """The executions of these ids that exist. One statement."""
     if not execution_ids:
         return {}
-    found = conn.execute(select(execution).where(execution.c.id.in_(list(execution_ids))))
+    found = conn.execute(_FIND, {"ids": list(execution_ids)})
     return {row.id: load(Execution, row) for row in found}
 
 
@@ -153,19 +160,29 @@ def keys_of(conn: Connection, execution_id: str) -> list[Key]:
 def update(conn: Connection, changes: Sequence[Mapping[str, Any]]) -> None:
     """One executemany: each mapping has ``b_id`` and the same columns as the others."""
     if changes:
-        values: dict[str, Any] = {name: bindparam(name) for name in changes[0] if name != "b_id"}
-        conn.execute(sql_update(execution).where(execution.c.id == bindparam("b_id")).values(values), list(changes))
+        conn.execute(_update(tuple(changes[0])), list(changes))
+
+
+@functools.cache
+def _update(names: tuple[str, ...]) -> Update:
+    values: dict[str, Any] = {name: bindparam(name) for name in names if name != "b_id"}
+    return sql_update(execution).where(execution.c.id == bindparam("b_id")).values(values)
 
 
 def update_instances(conn: Connection, changes: Sequence[Mapping[str, Any]]) -> None:
     """One executemany: each mapping has ``b_id``, ``b_position`` and the same columns as the others."""
     if changes:
-        values: dict[str, Any] = {name: bindparam(name) for name in changes[0] if not name.startswith("b_")}
-        statement = sql_update(execution_instance).where(
-            execution_instance.c.execution_id == bindparam("b_id"),
-            execution_instance.c.position == bindparam("b_position"),
-        )
-        conn.execute(statement.values(values), list(changes))
+        conn.execute(_update_instances(tuple(changes[0])), list(changes))
+
+
+@functools.cache
+def _update_instances(names: tuple[str, ...]) -> Update:
+    values: dict[str, Any] = {name: bindparam(name) for name in names if not name.startswith("b_")}
+    here = (
+        execution_instance.c.execution_id == bindparam("b_id"),
+        execution_instance.c.position == bindparam("b_position"),
+    )
+    return sql_update(execution_instance).where(*here).values(values)
 
 
 def open_instances(conn: Connection, keys: Sequence[Key]) -> dict[Key, ExecutionInstance]:

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Update, bindparam, func, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
@@ -31,6 +32,8 @@ ORDER = paging.Order(
         "percent": migration.c.percent,
     }
 )
+
+_FIND = select(migration).where(migration.c.id.in_(bindparam("ids", expanding=True)))
 
 
 def insert(conn: Connection, row: Migration) -> None:
@@ -55,7 +58,7 @@ def find(conn: Connection, migration_ids: Sequence[str]) -> dict[str, Migration]
     """The migrations of these ids that exist. One statement."""
     if not migration_ids:
         return {}
-    found = conn.execute(select(migration).where(migration.c.id.in_(list(migration_ids))))
+    found = conn.execute(_FIND, {"ids": list(migration_ids)})
     return {row.id: load(Migration, row) for row in found}
 
 
@@ -74,8 +77,13 @@ def page(
 def update(conn: Connection, changes: Sequence[Mapping[str, Any]]) -> None:
     """One executemany: each mapping has ``b_id`` and the same columns as the others."""
     if changes:
-        values: dict[str, Any] = {name: bindparam(name) for name in changes[0] if name != "b_id"}
-        conn.execute(sql_update(migration).where(migration.c.id == bindparam("b_id")).values(values), list(changes))
+        conn.execute(_update(tuple(changes[0])), list(changes))
+
+
+@functools.cache
+def _update(names: tuple[str, ...]) -> Update:
+    values: dict[str, Any] = {name: bindparam(name) for name in names if name != "b_id"}
+    return sql_update(migration).where(migration.c.id == bindparam("b_id")).values(values)
 
 
 def finished_before(conn: Connection, moment: dt.datetime, limit: int) -> list[str]:

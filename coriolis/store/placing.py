@@ -12,8 +12,9 @@ from sqlalchemy import update as sql_update
 from sqlalchemy.engine import Connection
 
 from coriolis.domain.model import Side, Task, TaskState
-from coriolis.store import fence, tasks
+from coriolis.store import fence
 from coriolis.store.tables import endpoint, execution, migration, task
+from coriolis.store.task_rows import from_row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +77,7 @@ def ready(
             query = query.where(
                 or_(task.c.side.not_in([side.value, Side.BOTH.value]), task.c.execution_id.not_in(full))
             )
-    return [
-        Ready(task=tasks.from_row(row), position=row.position, needs_key=row.needs_key) for row in conn.execute(query)
-    ]
+    return [Ready(task=from_row(row), position=row.position, needs_key=row.needs_key) for row in conn.execute(query)]
 
 
 @dataclass(frozen=True)
@@ -89,18 +88,20 @@ class Load:
     endpoints: dict[str, int]
 
 
+_LOAD = (task.c.session_id, task.c.side, migration.c.origin_endpoint_id, migration.c.destination_endpoint_id)
+_RUNNING = (
+    select(*_LOAD, func.count())
+    .join(execution, execution.c.id == task.c.execution_id)
+    .join(migration, migration.c.id == execution.c.migration_id)
+    .where(task.c.state == TaskState.RUNNING.value)
+    .group_by(*_LOAD)
+)
+
+
 def running(conn: Connection) -> Load:
     """Counts what runs. One statement."""
-    columns = (task.c.session_id, task.c.side, migration.c.origin_endpoint_id, migration.c.destination_endpoint_id)
-    query = (
-        select(*columns, func.count())
-        .join(execution, execution.c.id == task.c.execution_id)
-        .join(migration, migration.c.id == execution.c.migration_id)
-        .where(task.c.state == TaskState.RUNNING.value)
-        .group_by(*columns)
-    )
     load = Load({}, {})
-    for session_id, side, origin, destination, count in conn.execute(query):
+    for session_id, side, origin, destination, count in conn.execute(_RUNNING):
         load.sessions[session_id] = load.sessions.get(session_id, 0) + int(count)
         for used in used_ends(side, origin, destination):
             load.endpoints[used] = load.endpoints.get(used, 0) + int(count)

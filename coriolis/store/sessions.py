@@ -6,8 +6,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Sequence
 
+from sqlalchemy import bindparam, exists, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import exists, select
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
 from sqlalchemy.engine import Connection
@@ -20,6 +20,9 @@ from coriolis.store.types import lease_now
 
 LIVE = SessionState.LIVE.value
 DEAD = SessionState.DEAD.value
+
+_LIVE = select(session).where(session.c.state == LIVE).order_by(session.c.id)
+_LIVE_AMONG = select(session.c.id).where(session.c.id.in_(bindparam("ids", expanding=True)), session.c.state == LIVE)
 
 
 def start(
@@ -95,8 +98,7 @@ def drain_requested(conn: Connection, session_id: str) -> bool:
 
 def live_among(conn: Connection, session_ids: Collection[str]) -> set[str]:
     """Those of these sessions that are live. One statement."""
-    query = select(session.c.id).where(session.c.id.in_(sorted(session_ids)), session.c.state == LIVE)
-    return set(conn.execute(query).scalars())
+    return set(conn.execute(_LIVE_AMONG, {"ids": sorted(session_ids)}).scalars())
 
 
 def get(conn: Connection, session_id: str) -> Session | None:
@@ -106,7 +108,7 @@ def get(conn: Connection, session_id: str) -> Session | None:
 
 def live(conn: Connection) -> list[Session]:
     """All live sessions, by id."""
-    return [load(Session, row) for row in conn.execute(select(session).where(session.c.state == LIVE).order_by("id"))]
+    return [load(Session, row) for row in conn.execute(_LIVE)]
 
 
 def providers(conn: Connection) -> dict[str, list[str]]:

@@ -5,24 +5,22 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, case, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, Update, and_, bindparam, case, func, or_, select, tuple_
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
 from sqlalchemy.engine import Connection
 
-from coriolis.domain.codec import from_json, to_json
 from coriolis.domain.errors import NotFound
-from coriolis.domain.model import ErrorClass, Need, RetryPolicy, Role, Side, Task, TaskState
+from coriolis.domain.model import Role, Task, TaskState
 from coriolis.domain.states import FINAL_TASK_STATES
 from coriolis.store import fence, paging, rows
 from coriolis.store.engine import Clash
 from coriolis.store.tables import task
+from coriolis.store.task_rows import changing, from_row, needs_key, spec_text
 
 Key = tuple[str, int]  # (execution id, position): one instance
 
@@ -51,91 +49,7 @@ _MUTABLE = (
 )
 
 
-# ---- rows and the planner's tasks ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Spec:
-    """What the compiler fixed. The same for a step of all instances, so that its text is read only once."""
-
-    takes: tuple[str, ...]
-    gives: tuple[str, ...]
-    each: str | None
-    params: dict[str, Any]
-    needs: tuple[Need, ...]
-    retry: RetryPolicy
-
-
-@functools.lru_cache(maxsize=4096)
-def _spec(text: str) -> _Spec:
-    return from_json(_Spec, json.loads(text))
-
-
-def _spec_text(one: Task) -> str:
-    spec = _Spec(one.takes, one.gives, one.each, one.params, one.needs, one.retry)
-    return json.dumps(to_json(spec), separators=(",", ":"), sort_keys=True)
-
-
-@functools.lru_cache(maxsize=1024)
-def needs_key(needs: tuple[Need, ...], regions: tuple[str, ...] = ()) -> str:
-    """Short, equal for tasks that can be placed on the same workers."""
-    parts = sorted(f"{need.provider}:{','.join(sorted(need.capabilities))}" for need in needs)
-    text = "|".join([*parts, "@", *sorted(regions)])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _changing(one: Task, now: dt.datetime) -> dict[str, Any]:
-    error = one.error
-    return {
-        "state": one.state.value,
-        "not_before": (one.not_before or now) if one.state is TaskState.PENDING else None,
-        "epoch": one.epoch,
-        "session_id": one.session_id,
-        "stop_asked": one.stop_asked,
-        "attempts": one.attempts,
-        "lost_sessions": one.lost_sessions,
-        "error_code": error.code if error else None,
-        "error_message": error.message if error else None,
-        "error_retryable": bool(error and error.retryable),
-        "finished_at": now if one.state in FINAL_TASK_STATES else None,
-        "updated_at": now,
-    }
-
-
-def from_row(row: rows.AnyRow) -> Task:
-    """The planner's task of a whole row."""
-    spec = _spec(row.spec)
-    error = None
-    if row.error_code is not None:
-        error = ErrorClass(code=row.error_code, message=row.error_message or "", retryable=row.error_retryable)
-    return Task(
-        id=row.id,
-        execution_id=row.execution_id,
-        instance=row.instance,
-        name=row.name,
-        kind=row.kind,
-        type=row.type,
-        index=row.index,
-        side=Side(row.side),
-        role=Role(row.role),
-        state=TaskState(row.state),
-        parents=frozenset(row.parents),
-        takes=spec.takes,
-        gives=spec.gives,
-        each=spec.each,
-        item=row.item,
-        params=spec.params,
-        needs=spec.needs,
-        retry=spec.retry,
-        maker=row.maker,
-        epoch=row.epoch,
-        session_id=row.session_id,
-        stop_asked=row.stop_asked,
-        attempts=row.attempts,
-        lost_sessions=row.lost_sessions,
-        not_before=row.not_before,
-        error=error,
-    )
+# ---- for the planner -------------------------------------------------------------------------------------------
 
 
 def insert(
@@ -168,36 +82,41 @@ def insert(
                 "needs_key": needs_key(one.needs, tuple(regions[one.execution_id])),
                 "event_seq": 0,
                 "created_at": now,
-                "spec": _spec_text(one),
+                "spec": spec_text(one),
                 "parents": sorted(one.parents),
-                **_changing(one, now),
+                **changing(one, now),
             }
             for one in new
         ],
     )
 
 
-# ---- for the planner -------------------------------------------------------------------------------------------
-
-
 def locate(conn: Connection, task_ids: Iterable[str]) -> dict[str, Key]:
     """Which instance each of these tasks belongs to. Unknown ids are left out."""
-    query = select(task.c.id, task.c.execution_id, task.c.position).where(task.c.id.in_(list(task_ids)))
-    return {row.id: (row.execution_id, row.position) for row in conn.execute(query)}
+    found = conn.execute(_LOCATE, {"ids": list(task_ids)})
+    return {row.id: (row.execution_id, row.position) for row in found}
+
+
+_LOCATE = select(task.c.id, task.c.execution_id, task.c.position).where(task.c.id.in_(bindparam("ids", expanding=True)))
+_GRAPHS = (
+    select(task)
+    .where(tuple_(task.c.execution_id, task.c.position).in_(bindparam("keys", expanding=True)))
+    .order_by(task.c.index)
+)
 
 
 def of_instances(conn: Connection, keys: Sequence[Key]) -> dict[Key, dict[str, Task]]:
     """The graphs of these instances, tasks by id. The caller holds the instances (``executions.hold``)."""
     found: dict[Key, dict[str, Task]] = {key: {} for key in keys}
     if keys:
-        query = select(task).where(tuple_(task.c.execution_id, task.c.position).in_(list(keys))).order_by(task.c.index)
-        for row in conn.execute(query):
+        for row in conn.execute(_GRAPHS, {"keys": list(keys)}):
             found[(row.execution_id, row.position)][row.id] = from_row(row)
     return found
 
 
-_SAVE = sql_update(task).values({name: bindparam(name) for name in _MUTABLE})
-_SAVE_SPEC = sql_update(task).values({name: bindparam(name) for name in (*_MUTABLE, "spec", "parents")})
+@functools.lru_cache(maxsize=8)
+def _save(names: tuple[str, ...], guard: Callable[[], ColumnElement[bool]]) -> Update:
+    return sql_update(task).where(guard()).values({name: bindparam(name) for name in names})
 
 
 def save(conn: Connection, changes: Sequence[tuple[Task, Task]], now: dt.datetime) -> None:
@@ -212,15 +131,15 @@ def save(conn: Connection, changes: Sequence[tuple[Task, Task]], now: dt.datetim
             "b_state": before.state.value,
             "b_epoch": before.epoch,
             "b_session": before.session_id,
-            **_changing(after, now),
+            **changing(after, now),
         }
         if (before.parents, before.takes) == (after.parents, after.takes):
             plain.append(values)
         else:
-            redrawn.append({**values, "spec": _spec_text(after), "parents": sorted(after.parents)})
-    for statement, parameters in ((_SAVE, plain), (_SAVE_SPEC, redrawn)):
+            redrawn.append({**values, "spec": spec_text(after), "parents": sorted(after.parents)})
+    for names, parameters in ((_MUTABLE, plain), ((*_MUTABLE, "spec", "parents"), redrawn)):
         if parameters:
-            result = conn.execute(statement.where(fence.as_decided()), parameters)
+            result = conn.execute(_save(names, fence.as_decided), parameters)
             if result.rowcount != len(parameters):
                 raise Clash(f"{len(parameters) - result.rowcount} of {len(parameters)} tasks changed meanwhile")
 
