@@ -36,9 +36,8 @@ from tests.functional.test_migrations import inline
 class Service:
     """One service for all examples, with real ids to aim at."""
 
-    def __init__(self, directory: Path) -> None:
-        self.db = Database(f"sqlite:///{directory}/fuzz.sqlite", synchronous="OFF")
-        metadata.create_all(self.db.engine)
+    def __init__(self, directory: Path, db: Database) -> None:
+        self.db = db
         self.bus = LocalBus(threads=1)
         vault = Vault([Fernet.generate_key().decode()])
         with self.db.writer() as conn:
@@ -93,7 +92,10 @@ class Service:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    made = Service(tmp_path_factory.mktemp("fuzz"))
+    directory = tmp_path_factory.mktemp("fuzz")
+    db = Database(f"sqlite:///{directory}/fuzz.sqlite", synchronous="OFF")
+    metadata.create_all(db.engine)
+    made = Service(directory, db)
     yield made
     made.bus.close()
     made.db.dispose()
