@@ -9,6 +9,7 @@ from oslo_log import log
 
 from coriolis import conf as configuration
 from coriolis.cmd import assembly
+from coriolis.cmd.database import database_of
 
 PROGRAM = "coriolis-api"
 
@@ -18,7 +19,7 @@ def main() -> int:
     return assembly.serve(
         PROGRAM,
         "Serves the REST API.",
-        lambda conf: [assembly.api(conf, assembly.database(conf), assembly.broker(conf))],
+        lambda conf: [assembly.api(conf, database_of(conf), assembly.broker(conf))],
     )
 
 
@@ -26,4 +27,4 @@ def application() -> Any:
     """The WSGI application, configured by the usual files; for gunicorn, uwsgi or mod_wsgi."""
     conf = configuration.load([], program=PROGRAM)
     log.setup(conf, PROGRAM)
-    return assembly.api(conf, assembly.database(conf), assembly.broker(conf)).application
+    return assembly.api(conf, database_of(conf), assembly.broker(conf)).application

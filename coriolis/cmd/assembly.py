@@ -40,13 +40,6 @@ def settings_of(cls: Any, options: cfg.ConfigOpts.GroupAttr, **more: Any) -> Any
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in shared.items()}, **more)
 
 
-def database(conf: cfg.ConfigOpts) -> Database:
-    """:raises SystemExit: no database is configured"""
-    if not conf.database.connection:
-        sys.exit("No database is configured: set [database]/connection, for example mysql+pymysql://...")
-    return Database(conf.database.connection)
-
-
 def broker(conf: cfg.ConfigOpts) -> Bus:
     """The bus over oslo.messaging."""
     from coriolis.rpc.oslo_bus import OsloBus  # heavy, and not needed by a standalone

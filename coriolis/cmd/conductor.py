@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from coriolis.cmd import assembly
+from coriolis.cmd.database import database_of
 
 
 def main() -> int:
@@ -11,5 +12,5 @@ def main() -> int:
     return assembly.serve(
         "coriolis-conductor",
         "Decides what runs next, and stores what workers report.",
-        lambda conf: [assembly.conductor(conf, assembly.database(conf), assembly.broker(conf))],
+        lambda conf: [assembly.conductor(conf, database_of(conf), assembly.broker(conf))],
     )

@@ -12,7 +12,7 @@ from typing import Any
 from oslo_config import cfg
 
 from coriolis import conf as configuration
-from coriolis.cmd import assembly
+from coriolis.cmd.database import database_of
 from coriolis.commands import migrations
 from coriolis.commands.explain import explain
 from coriolis.domain.errors import CoriolisError
@@ -25,23 +25,23 @@ Action = Callable[[cfg.ConfigOpts], str]
 
 def db_sync(conf: cfg.ConfigOpts) -> str:
     """Bring the database to this release; safe to run again, and while services run."""
-    return f"The database is at revision {schema.upgrade(assembly.database(conf))}."
+    return f"The database is at revision {schema.upgrade(database_of(conf))}."
 
 
 def db_check(conf: cfg.ConfigOpts) -> str:
     """Say whether the database is at this release."""
-    schema.check(assembly.database(conf))
+    schema.check(database_of(conf))
     return "The database is up to date."
 
 
 def explain_execution(conf: cfg.ConfigOpts) -> str:
     """Show an execution's graph, states, owners and last events, by the id of a migration or an execution."""
-    return explain(assembly.database(conf), conf.action.id)
+    return explain(database_of(conf), conf.action.id)
 
 
 def purge(conf: cfg.ConfigOpts) -> str:
     """Delete the records of migrations that ended long ago."""
-    count = migrations.purge(assembly.database(conf), older_than_days=conf.action.days)
+    count = migrations.purge(database_of(conf), older_than_days=conf.action.days)
     return f"Deleted {count} migrations that ended more than {conf.action.days} days ago."
 
 
