@@ -20,6 +20,7 @@ from coriolis.runtime import local_token, secrets
 from coriolis.store import schema
 
 PROGRAM = "coriolis-manage"
+DESCRIPTION = "What an administrator does next to the services: set up, look into an execution, clean up."
 Action = Callable[[cfg.ConfigOpts], str]
 
 
@@ -90,7 +91,7 @@ def main() -> int:
     """Exit status 0 when done, 1 with the cause on standard error."""
     cli = [cfg.SubCommandOpt("action", title="actions", handler=_parsers)]
     try:
-        conf = configuration.load(sys.argv[1:], program=PROGRAM, cli=cli, description=__doc__)
+        conf = configuration.load(sys.argv[1:], program=PROGRAM, cli=cli, description=DESCRIPTION)
         sys.stdout.write(conf.action.run(conf).rstrip() + "\n")
     except (cfg.Error, CoriolisError, OSError, local_token.UnsafeFile) as error:
         sys.exit(f"{PROGRAM}: {error}")

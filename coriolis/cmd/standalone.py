@@ -28,6 +28,10 @@ from coriolis.store.engine import Database
 from coriolis.worker.agent import WorkerService
 
 PROGRAM = "coriolis-standalone"
+DESCRIPTION = (
+    "API, conductor, scheduler and one worker in one process, on loopback only, with everything that is kept in one "
+    "state directory. Killed and started again, it goes on with its migrations."
+)
 WORKER_START_SECONDS = 60.0
 
 CLI = (
@@ -86,7 +90,7 @@ def owned(directory: Path) -> Iterator[None]:
 def main() -> int:
     """Runs until a signal."""
     try:
-        conf = configuration.load(sys.argv[1:], program=PROGRAM, files=[], cli=CLI, description=__doc__)
+        conf = configuration.load(sys.argv[1:], program=PROGRAM, files=[], cli=CLI, description=DESCRIPTION)
     except cfg.Error as error:
         sys.exit(f"{PROGRAM}: {error}")
     directory = Path(conf.state_dir) if conf.state_dir else default_state_dir()
