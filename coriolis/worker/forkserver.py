@@ -31,13 +31,14 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from coriolis.providers import registry
-from coriolis.providers.api import Invalid, Provider
-from coriolis.worker import host, keeper, proctree
+from coriolis.providers.api import Provider
+from coriolis.worker import classify, host, keeper, proctree
 
 DESCRIPTORS = 3
 PACKET_BYTES = 4096
 _TICK_SECONDS = 1.0
 _KILL_SECONDS = 5.0
+_STARTS_THREADS = "it starts a thread when it is imported, and cannot be forked safely"
 
 
 def now() -> float:
@@ -46,11 +47,19 @@ def now() -> float:
 
 
 def main(argv: Sequence[str]) -> None:
-    """``argv``: descriptor of the socket, descriptor of the pipe for the greeting, names of providers (none: all)."""
+    """``argv``: descriptor of the socket, descriptor of the pipe for the greeting, names of providers (none: all);
+    a name with ``-`` before it is left out, since it proved unfit."""
     control, greeting = socket.socket(fileno=int(argv[0])), int(argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     proctree.be_subreaper()
-    providers, errors = preload(argv[2:])
+    unfit = [name[1:] for name in argv[2:] if name.startswith("-")]
+    wanted = [name for name in argv[2:] if not name.startswith("-")] or registry.names()
+    providers, errors = preload([name for name in wanted if name not in unfit])
+    if threading.active_count() > 1:  # a process with threads cannot be forked safely: begin again without the culprit
+        guilty = next(reversed(errors))
+        command = [sys.executable, "-P", "-m", "coriolis.worker.forkserver", *argv[:2], *wanted]
+        os.execv(sys.executable, [*command, *(f"-{name}" for name in (*unfit, guilty))])
+    errors.update(dict.fromkeys(unfit, _STARTS_THREADS))
     host.warm_up()
     with os.fdopen(greeting, "w", encoding="utf-8") as pipe:
         json.dump({"providers": {n: host.describe(p) for n, p in providers.items()}, "errors": errors}, pipe)
@@ -60,20 +69,24 @@ def main(argv: Sequence[str]) -> None:
 
 
 def preload(names: Sequence[str]) -> tuple[dict[str, Provider], dict[str, str]]:
-    """Imports the providers with what they want warm: (those that work, why the others do not)."""
+    """Imports the providers with what they want warm: (those that work, why the others do not). Stops at one that
+    starts a thread, which is the last of the others."""
     loaded: dict[str, Provider] = {}
     errors: dict[str, str] = {}
-    for name in names or registry.names():
+    for name in names:
         try:
             provider = registry.load(name)
             for module in provider.preload:
                 importlib.import_module(module)
-        except (Invalid, ImportError) as error:
-            errors[name] = str(error)
+        except Exception as error:  # noqa: BLE001 - somebody else's code: it must not take the other providers with it
+            errors[name] = f"{type(error).__name__}: {error}" if classify.is_bug(error) else str(error)
         else:
             loaded[name] = provider
-    if threading.active_count() > 1:
-        raise RuntimeError(f"a provider of {list(loaded)} starts threads when imported: it cannot be forked safely")
+        if threading.active_count() > 1:
+            loaded.pop(name, None)
+            errors.pop(name, None)
+            errors[name] = _STARTS_THREADS
+            break
     return loaded, errors
 
 

@@ -197,3 +197,14 @@ WARM = Provider(
     preload=HEAVY,
     support="fake",
 )
+
+
+BROKEN = Provider(
+    name="trial-broken",
+    title="Trial whose library is not there",
+    capabilities=frozenset(),
+    connection_schema=connection_schema({"type": "object"}),
+    connect=_connect_at,
+    preload=("library_that_is_not_there",),
+    support="fake",
+)
