@@ -58,11 +58,12 @@ class Loop:
                 more = False
             if not more:
                 self._wake.wait(self._pause)
-                _rest(start + self._gap)
+                _rest(start + self._gap, self._gap)
 
 
-def _rest(until: float) -> None:
-    left = until - time.monotonic()
+def _rest(until: float, gap: float) -> None:
+    """Sleeps until then, and a tenth of the gap at least: what was sent together also arrives together."""
+    left = max(until - time.monotonic(), gap / 10)
     if left > 0:
         time.sleep(left)
 
@@ -91,7 +92,7 @@ class Batcher(Generic[Q, A]):
         with self._turn:  # whoever comes first serves all who wait
             while not place.done:
                 if len(self._waiting) < self._limit:
-                    _rest(self._next)
+                    _rest(self._next, self._gap)
                 self._next = time.monotonic() + self._gap
                 with self._guard:
                     batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]

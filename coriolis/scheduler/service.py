@@ -14,7 +14,7 @@ from coriolis.runtime.loops import Loop
 from coriolis.scheduler.dispatch import dispatch
 from coriolis.store.engine import Database
 
-GATHER = 0.08  # seconds in which tasks that become ready close together are gathered into one transaction
+GATHER = 0.12  # seconds in which tasks that become ready close together are gathered into one transaction
 
 
 @dataclass(frozen=True, kw_only=True)

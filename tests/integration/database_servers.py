@@ -131,7 +131,8 @@ class PostgreSql(_Server):
 
     def url(self, database: str) -> str:
         """SQLAlchemy's URL of a database, which is made when it is not there."""
-        there = subprocess.run(self._psql(f"SELECT 1 FROM pg_database WHERE datname = '{database}'"), capture_output=True)
+        look = f"SELECT 1 FROM pg_database WHERE datname = '{database}'"
+        there = subprocess.run(self._psql(look), capture_output=True)
         if there.stdout.strip() != b"1":
             subprocess.run(self._psql(f'CREATE DATABASE "{database}"'), check=True, capture_output=True)
         return f"postgresql+psycopg://postgres@/{database}?host={self.directory}"
