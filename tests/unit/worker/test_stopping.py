@@ -110,12 +110,13 @@ def test_a_killed_fork_server_leaves_nothing_and_comes_back(own_bench: Any) -> N
 
 
 def test_a_stuck_fork_server_is_replaced(own_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forks, "_FORK_SECONDS", 0.5)
     task = own_bench.assign("hang")
     own_bench.conductor.said(task)
     server = own_bench.service._warm.current().pid
     os.kill(server, signal.SIGSTOP)
-    refused = own_bench.conductor.result_of(own_bench.assign("plain"))
+    with monkeypatch.context() as impatient:
+        impatient.setattr(forks, "_FORK_SECONDS", 0.5)
+        refused = own_bench.conductor.result_of(own_bench.assign("plain"))
     assert (refused.outcome, refused.error.retryable) == ("failed", True)
     assert own_bench.conductor.result_of(task).error.code == "task.died"
     assert proctree.is_gone(server)
