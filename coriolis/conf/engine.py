@@ -19,6 +19,13 @@ OPTS: tuple[cfg.Opt, ...] = (
         "sync_seconds", default=5.0, min=0.2, help="How often a worker reports: a third of the lease at most."
     ),
     cfg.FloatOpt(
+        "quarantine_seconds",
+        default=60.0,
+        min=0.0,
+        help="How long a request that a worker sent before it was lost may still be carried out by a platform. What "
+        "it may have made is looked for, and removed, once more after that; the migration ends no earlier.",
+    ),
+    cfg.FloatOpt(
         "poll_seconds",
         default=3.0,
         min=0.1,
