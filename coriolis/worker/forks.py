@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 MARK = "CORIOLIS_WORKER_TREE"
 _START_SECONDS = 120.0
-_FORK_SECONDS = 10.0
+_FORK_SECONDS = 30.0  # a busy machine may take seconds; a stuck server holds up new attempts for so long
 _KILL_SECONDS = 5.0
 KEPT_ENVIRONMENT = (
     "PATH",
