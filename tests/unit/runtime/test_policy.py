@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from oslo_config import cfg
-from oslo_policy import opts as policy_opts
 
 from coriolis.api import policies
 from coriolis.api.routes import ROUTES
@@ -55,8 +54,10 @@ def test_a_refusal_names_the_rule(authority: Authority) -> None:
 def test_a_policy_file_overrides(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text('"migration:migrations:create": "role:mover"\n')
-    conf: cfg.ConfigOpts = empty_conf()
-    policy_opts.set_defaults(conf, policy_file=str(path))
+    settings = tmp_path / "coriolis.conf"
+    settings.write_text(f"[oslo_policy]\npolicy_file = {path}\n")
+    conf = cfg.ConfigOpts()
+    conf(["--config-file", str(settings)], project="coriolis", default_config_dirs=[])
     authority = Authority(conf, policies.list_rules())
     assert authority.allows("migration:migrations:create", caller("mover"), {"project_id": "mine"})
     assert not authority.allows("migration:migrations:create", caller("member"), {"project_id": "mine"})
