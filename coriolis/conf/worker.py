@@ -24,8 +24,14 @@ OPTS: tuple[cfg.Opt, ...] = (
         min=0.0,
         help="How long a stopping worker lets attempts finish. What is left then goes back and is resumed elsewhere.",
     ),
-    cfg.IntOpt("copy_requests", default=16, min=1, max=256, help="Reads in flight for one disk."),
-    cfg.IntOpt("copy_request_kib", default=1024, min=64, max=32768, help="Size of one read, in KiB."),
+    cfg.IntOpt(
+        "copy_requests",
+        default=8,
+        min=1,
+        max=256,
+        help="Reads of 1 MiB in flight for one disk. A source far away wants more: its rate is at most this many MiB "
+        "per round trip.",
+    ),
     cfg.FloatOpt(
         "copy_stall_seconds",
         default=120.0,

@@ -6,8 +6,23 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from cheroot import wsgi
+from cheroot import server, wsgi
 from cheroot.ssl.builtin import BuiltinSSLAdapter
+
+
+class _Request(server.HTTPRequest):
+    """Answers 400 to a request line that the URL parser refuses, where cheroot would answer 500."""
+
+    def read_request_line(self) -> bool:
+        try:
+            return bool(super().read_request_line())  # type: ignore[no-untyped-call]
+        except ValueError:
+            self.simple_response("400 Bad Request", "Malformed Request-URI")
+            return False
+
+
+class _Connection(server.HTTPConnection):
+    RequestHandlerClass = _Request
 
 
 class WsgiService:
@@ -27,6 +42,7 @@ class WsgiService:
         key_file: str | None = None,
     ) -> None:
         self._server = wsgi.Server((address, port), application, numthreads=threads, server_name=address)
+        self._server.ConnectionClass = _Connection
         if certificate_file:
             self._server.ssl_adapter = BuiltinSSLAdapter(certificate_file, key_file)
         self.application = application

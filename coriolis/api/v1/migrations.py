@@ -16,6 +16,7 @@ from coriolis.api.views import tasks as task_views
 from coriolis.commands import migrations as commands
 from coriolis.domain.errors import Invalid
 from coriolis.domain.model import ExecutionState
+from coriolis.rpc.messages import CONDUCTOR, Wake
 from coriolis.store import events, executions, progress, tasks
 from coriolis.store import migrations as queries
 from coriolis.store.rows import Execution, Migration
@@ -46,6 +47,9 @@ def index(request: ApiRequest, services: Services) -> Json:
     return {"migrations": [view.migration(row) for row in rows]}
 
 
+NEWS = Wake(what="advance")  # a hint: without it, the conductor finds what is new at its next look
+
+
 def create(request: ApiRequest, services: Services) -> Json:
     order = orders.read(request, services)
     row = commands.create(
@@ -55,6 +59,7 @@ def create(request: ApiRequest, services: Services) -> Json:
         idempotency_key=request.idempotency_key,
         request_hash=request_hash(services.vault, "migrations", request.body),
     )
+    services.bus.cast(CONDUCTOR, NEWS)
     return {"migration": _whole(row, services)}
 
 
@@ -70,6 +75,7 @@ def action(request: ApiRequest, services: Services) -> None:
     """The only action is cancel."""
     force = bool((request.body["cancel"] or {}).get("force"))
     commands.cancel(services.db, request.caller, object_id(request, "migration_id", "migration"), force=force)
+    services.bus.cast(CONDUCTOR, NEWS)
 
 
 def find(request: ApiRequest, services: Services) -> Migration:
