@@ -27,6 +27,7 @@ PARTS = {
     "attempt": "tests.perf.attempt_bench",
     "lists": "tests.perf.list_bench",
     "control-plane": "tests.perf.control_plane_bench",
+    "standalone": "tests.perf.standalone_bench",
 }
 COLUMNS = ("name", "ours", "peer", "unit", "ratio", "bar", "holds")
 Row = dict[str, Any]

@@ -110,6 +110,7 @@ def _run(conf: cfg.ConfigOpts, directory: Path) -> int:
     api = assembly.api(conf, db, bus)
     worker = assembly.worker(conf, bus)
     services: list[launcher.Service] = [
+        assembly.exporter(conf),
         assembly.conductor(conf, db, bus),
         assembly.scheduler(conf, db, bus),
         worker,

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import tenacity
 from oslo_db import exception as db_exc
 from oslo_db.sqlalchemy import exc_filters
+from prometheus_client import Counter
 from sqlalchemy import create_engine, event
 from sqlalchemy import exc as sqla_exc
 from sqlalchemy.engine import Connection, Engine, make_url
@@ -21,6 +22,7 @@ from coriolis.domain.errors import CoriolisError, Unavailable
 from coriolis.store.types import CLOCK
 
 T = TypeVar("T")
+STATEMENTS = Counter("coriolis_sql_statements_total", "SQL statements of this process; an executemany is one.")
 Clock = Callable[[], dt.datetime]
 
 _WRITES = "coriolis_writes"  # execution option of a connection
@@ -103,6 +105,7 @@ class Database:
 
     def _counted(self, *_: Any) -> None:
         self.statements = next(self._count) + 1
+        STATEMENTS.inc()
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[Connection]:

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real ``coriolis-standalone`` with the null provider: tasks per second through forked children, and SQL statements
+per task, for 1,000 and 10,000 migrations of four tasks, each asked for over HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coriolis.client import Proxy, connect_standalone
+
+SIZES, QUICK_SIZES = (1_000, 10_000), (25, 50)
+TASKS = 4
+SPREAD = 1.25  # statements per task may differ so much between the two sizes: batches are not equally full
+LIMIT_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Running:
+    client: Proxy
+    metrics: str
+
+    def statements(self) -> float:
+        with urllib.request.urlopen(self.metrics) as answer:
+            found = re.search(r"^coriolis_sql_statements_total (\S+)$", answer.read().decode(), re.MULTILINE)
+        assert found is not None
+        return float(found[1])
+
+
+def run(*, quick: bool = False) -> list[dict[str, Any]]:
+    with standalone() as running:
+        ends = [
+            running.client.create_endpoint(name=name, type="null_definition", connection_info={"instances": 10_000}).id
+            for name in ("from", "to")
+        ]
+        small, large = ((size, *measure(running, ends, size)) for size in (QUICK_SIZES if quick else SIZES))
+    rows = [
+        {
+            "name": f"standalone with children: tasks per second, {size:,} migrations of {TASKS} tasks",
+            "ours": round(size * TASKS / seconds, 1),
+            "peer": None,
+            "unit": "tasks/s",
+            "ratio": None,
+            "bar": None,
+            "holds": None,
+        }
+        for size, seconds, _ in (small, large)
+    ]
+    per_task = [statements / (size * TASKS) for size, _, statements in (large, small)]
+    ratio = per_task[0] / per_task[1]
+    rows.append(
+        {
+            "name": f"standalone with children: statements per task, {large[0]:,} against {small[0]:,} migrations",
+            "ours": round(per_task[0], 2),
+            "peer": round(per_task[1], 2),
+            "unit": "statements",
+            "ratio": round(ratio, 3),
+            "bar": SPREAD,
+            "holds": ratio <= SPREAD,
+        }
+    )
+    return rows
+
+
+def measure(running: Running, ends: list[str], size: int) -> tuple[float, float]:
+    """(seconds, statements) from the first request until all migrations have completed."""
+    before, begun = running.statements(), time.monotonic()
+
+    def create(number: int) -> str:
+        spec = {"origin_endpoint_id": ends[0], "destination_endpoint_id": ends[1]}
+        made: str = running.client.create_migration(instances=[f"null-{number + 1:07}"], **spec).id
+        return made
+
+    with ThreadPoolExecutor(8) as pool:
+        ids = set(pool.map(create, range(size)))
+    while left := {m.id for m in running.client.migrations(paginated=False, status="RUNNING", limit=1)} | {
+        m.id for m in running.client.migrations(paginated=False, status="PENDING", limit=1)
+    }:
+        if time.monotonic() > begun + LIMIT_SECONDS:
+            raise TimeoutError(f"{left} are not over")
+        time.sleep(0.5)
+    seconds, spent = time.monotonic() - begun, running.statements() - before
+    ended = [m for m in running.client.migrations(limit=1000) if m.id in ids and m.status == "COMPLETED"]
+    if len(ended) != size:
+        raise RuntimeError(f"only {len(ended)} of {size} migrations completed")
+    return seconds, spent
+
+
+@contextlib.contextmanager
+def standalone() -> Iterator[Running]:
+    with tempfile.TemporaryDirectory(prefix="cor-bench-") as folder, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        config, state = Path(folder) / "coriolis.conf", Path(folder) / "state"
+        config.write_text(
+            f"[metrics]\nlisten_port = {port}\n[engine]\ntasks_per_endpoint = 1000\n[worker]\nslots = 16\n"
+        )
+        command = [Path(sys.executable).with_name("coriolis-standalone"), "--config-file", config]
+        process = subprocess.Popen(
+            [*command, "--state-dir", state, "--port", "0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            end = time.monotonic() + 60
+            while not (state / "standalone.json").exists():
+                if time.monotonic() > end or process.poll() is not None:
+                    raise RuntimeError("coriolis-standalone did not start")
+                time.sleep(0.1)
+            yield Running(connect_standalone(state), f"http://127.0.0.1:{port}/metrics")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=120)
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(quick="--quick" in sys.argv), indent=2))
