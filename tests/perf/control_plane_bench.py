@@ -31,8 +31,9 @@ from coriolis.store import schema
 from coriolis.store.engine import Database
 from coriolis.store.tables import execution, task
 
-BAR_PER_SECOND = 300.0
-SPREAD = 1.25  # statements per task may differ so much between the two sizes: batches are not equally full
+# What a task costs when it goes through the engine alone (tests/unit/conductor/test_cost.py), create included. In
+# company it costs less, and never more, however many there are.
+STATEMENTS_PER_TASK = 24
 DEFINITION = (
     Capability.INVENTORY,
     Capability.NETWORKS,
@@ -73,33 +74,32 @@ class Figures:
 
 
 def run(*, quick: bool = False) -> list[dict[str, Any]]:
-    sizes = (100, 1_000) if quick else (1_000, 10_000)
-    small, large = (_one(size) for size in sizes)
-    rows = [
+    sizes = (100, 300) if quick else (1_000, 10_000)
+    return [row for size in sizes for row in rows("engine", _one(size))]
+
+
+def rows(name: str, figures: Figures) -> list[dict[str, Any]]:
+    """Of one size: the speed, for orientation, and the statements, which are bound."""
+    size = f"{figures.migrations:,} migrations of {figures.tasks // figures.migrations} tasks"
+    common = {"peer": None, "ratio": None}
+    return [
         {
-            "name": f"tasks per second, {each.migrations:,} migrations of {each.tasks // each.migrations} tasks",
-            "ours": round(each.per_second),
-            "peer": None,
+            **common,
+            "name": f"{name}: tasks per second, {size}",
+            "ours": round(figures.per_second, 1),
             "unit": "tasks/s",
-            "ratio": None,
-            "bar": f">= {BAR_PER_SECOND:.0f}",
-            "holds": each.per_second >= BAR_PER_SECOND,
-        }
-        for each in (small, large)
-    ]
-    ratio = large.per_task / small.per_task
-    rows.append(
+            "bar": None,
+            "holds": None,
+        },
         {
-            "name": f"SQL statements per task, {large.migrations:,} against {small.migrations:,} migrations",
-            "ours": round(large.per_task, 2),
-            "peer": round(small.per_task, 2),
+            **common,
+            "name": f"{name}: SQL statements per task, {size}",
+            "ours": round(figures.per_task, 2),
             "unit": "statements",
-            "ratio": round(ratio, 3),
-            "bar": f"<= {SPREAD}",
-            "holds": ratio <= SPREAD,
-        }
-    )
-    return rows
+            "bar": STATEMENTS_PER_TASK,
+            "holds": figures.per_task <= STATEMENTS_PER_TASK,
+        },
+    ]
 
 
 def _one(size: int) -> Figures:

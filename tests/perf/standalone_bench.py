@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from coriolis.client import Proxy, connect_standalone
+from tests.perf.control_plane_bench import Figures, rows
 
 SIZES, QUICK_SIZES = (1_000, 10_000), (25, 50)
 TASKS = 4
-SPREAD = 1.25  # statements per task may differ so much between the two sizes: batches are not equally full
 LIMIT_SECONDS = 3600.0
 
 
@@ -46,37 +46,12 @@ def run(*, quick: bool = False) -> list[dict[str, Any]]:
             running.client.create_endpoint(name=name, type="null_definition", connection_info={"instances": 10_000}).id
             for name in ("from", "to")
         ]
-        small, large = ((size, *measure(running, ends, size)) for size in (QUICK_SIZES if quick else SIZES))
-    rows = [
-        {
-            "name": f"standalone with children: tasks per second, {size:,} migrations of {TASKS} tasks",
-            "ours": round(size * TASKS / seconds, 1),
-            "peer": None,
-            "unit": "tasks/s",
-            "ratio": None,
-            "bar": None,
-            "holds": None,
-        }
-        for size, seconds, _ in (small, large)
-    ]
-    per_task = [statements / (size * TASKS) for size, _, statements in (large, small)]
-    ratio = per_task[0] / per_task[1]
-    rows.append(
-        {
-            "name": f"standalone with children: statements per task, {large[0]:,} against {small[0]:,} migrations",
-            "ours": round(per_task[0], 2),
-            "peer": round(per_task[1], 2),
-            "unit": "statements",
-            "ratio": round(ratio, 3),
-            "bar": SPREAD,
-            "holds": ratio <= SPREAD,
-        }
-    )
-    return rows
+        sizes = QUICK_SIZES if quick else SIZES
+        return [row for size in sizes for row in rows("standalone with children", measure(running, ends, size))]
 
 
-def measure(running: Running, ends: list[str], size: int) -> tuple[float, float]:
-    """(seconds, statements) from the first request until all migrations have completed."""
+def measure(running: Running, ends: list[str], size: int) -> Figures:
+    """From the first request until all migrations have completed."""
     before, begun = running.statements(), time.monotonic()
 
     def create(number: int) -> str:
@@ -96,7 +71,7 @@ def measure(running: Running, ends: list[str], size: int) -> tuple[float, float]
     ended = [m for m in running.client.migrations(limit=1000) if m.id in ids and m.status == "COMPLETED"]
     if len(ended) != size:
         raise RuntimeError(f"only {len(ended)} of {size} migrations completed")
-    return seconds, spent
+    return Figures(size, size * TASKS, seconds, int(spent))
 
 
 @contextlib.contextmanager
