@@ -72,11 +72,7 @@ class EndpointNetwork(resource.Resource):
 
 
 class EndpointStorage(resource.Resource):
-    """One storage backend."""
-
-    resources_key = "storage.storage_backends"
-    base_path = "/endpoints/%(endpoint_id)s/storage"
-    allow_list = True
+    """One storage backend. They come as one object, not as a list of resources: see ``Proxy.endpoint_storage``."""
 
     endpoint_id = resource.URI("endpoint_id")
     additional_provider_properties = resource.Body("additional_provider_properties", type=dict)

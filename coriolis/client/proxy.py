@@ -66,7 +66,10 @@ class Proxy(sdk_proxy.Proxy):
         return self._list(EndpointNetwork, endpoint_id=_id(endpoint), **query)
 
     def endpoint_storage(self, endpoint: str | Endpoint, **query: Any) -> Iterator[EndpointStorage]:
-        return self._list(EndpointStorage, endpoint_id=_id(endpoint), **query)
+        response = self.get(f"/endpoints/{_id(endpoint)}/storage", params=query)
+        exceptions.raise_from_response(response)
+        for backend in response.json()["storage"]["storage_backends"]:
+            yield EndpointStorage.existing(endpoint_id=_id(endpoint), **backend)
 
     # -- migrations
 

@@ -123,6 +123,12 @@ def test_migrates_by_the_command_line(standalone: Standalone, clouds: tuple[Clou
     endpoints(standalone, clouds)
     assert {row["Name"] for row in standalone.cli("provider", "list", "-f", "json")} >= {"fake", "libvirt", "ova"}
     assert [row["Name"] for row in standalone.cli("endpoint", "instance", "list", "from", "-f", "json")] == ["web-1"]
+    assert [row["Name"] for row in standalone.cli("endpoint", "network", "list", "to", "-f", "json")] == list(
+        clouds[1].read()["networks"]
+    )
+    assert [row["Name"] for row in standalone.cli("endpoint", "storage", "list", "to", "-f", "json")] == list(
+        clouds[1].read()["storage"]
+    )
     assert standalone.cli("endpoint", "validate", "to") == "valid\n"
     done = standalone.cli(*MIGRATE, "--wait")
     assert done["status"] == "COMPLETED"

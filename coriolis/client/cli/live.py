@@ -7,20 +7,16 @@ import sys
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
+from rich.text import Text
 
 BYTES = frozenset({"REPLICATE_DISKS", "VERIFY_DISKS"})
 HIDDEN = frozenset({"SCHEDULED", "UNSCHEDULED", "PENDING"})
 MARK = {"COMPLETED": "[green]✓[/]", "ERROR": "[red]✗[/]", "CANCELED": "[yellow]-[/]"}
+WORDS_WIDTH = 76  # of a bar's line without its bar: label, bytes, rate, time left
+MIB = 1 << 20
 
 
 def view(stream: TextIO | None = None) -> Live | Lines:
@@ -30,8 +26,15 @@ def view(stream: TextIO | None = None) -> Live | Lines:
 
 
 def label(task: dict[str, Any]) -> str:
+    """The machine, the step, and the disk where the step is for one: ``web1: Replicate disk sda``."""
     words = task["task_type"].replace("_", " ").capitalize()
-    return f"{task['instance']}: {words}"
+    item = task.get("item")
+    return f"{task['instance']}: {words.removesuffix('s')} {item}" if item else f"{task['instance']}: {words}"
+
+
+def amount(size: float) -> str:
+    """Bytes for people, always in the same unit as a disk of that size: ``512 MiB``, ``1.5 GiB``."""
+    return f"{size / 1024 / MIB:.1f} GiB" if size >= 1024 * MIB else f"{size / MIB:.0f} MiB"
 
 
 class Lines:
@@ -57,6 +60,33 @@ class Lines:
         self._stream.flush()
 
 
+class _Bar(BarColumn):
+    """A bar where the end is known; nothing for steps that cannot tell."""
+
+    def render(self, task: Task) -> Any:
+        return super().render(task) if task.total else Text("")
+
+
+class _Figures(ProgressColumn):
+    """Bytes done, rate and time left of a disk; the words of any other step."""
+
+    def render(self, task: Task) -> Text:
+        if not task.total or not task.fields["bytes"]:
+            return Text(task.fields["message"], style="dim", overflow="ellipsis")
+        done, total = (amount(task.completed), amount(task.total))
+        speed = task.finished_speed or task.speed
+        rate = f"{decimal(int(speed))}/s" if speed else "-"
+        return Text(f"{done:>8} of {total:<8} {rate:>11}  {_left(task.time_remaining)}")
+
+
+def _left(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} left" if hours else f"{minutes}:{rest:02} left"
+
+
 class Live:
     """Bars with bytes, rate and time left for disks; a spinner for everything else that runs."""
 
@@ -65,10 +95,8 @@ class Live:
         self._bars = Progress(
             SpinnerColumn(finished_text=" "),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(compact=True),
+            _Bar(bar_width=max(6, min(24, self._console.width - WORDS_WIDTH))),
+            _Figures(),
             console=self._console,
             transient=True,
         )
@@ -92,18 +120,20 @@ class Live:
                 self._ended(task)
 
     def _running(self, task: dict[str, Any]) -> None:
+        """One line for the task, which turns into one per item when it reports several."""
         updates = task.get("progress_updates") or [{}]
         for number, update in enumerate(updates):
             key = (task["id"], str(update.get("index", number)))
             total = update.get("total_steps") or None
             if key not in self._ids:
-                self._ids[key] = self._bars.add_task("", total=total)
-            text = update.get("message") or ""
+                self._ids[key] = self._bars.add_task("", total=total, bytes=False, message="")
             self._bars.update(
                 self._ids[key],
-                description=f"{label(task)} [dim]{text}[/]",
+                description=escape(label(task)),
                 total=total,
                 completed=update.get("current_step") or 0,
+                bytes=task["task_type"] in BYTES,
+                message=update.get("message") or "",
             )
 
     def _ended(self, task: dict[str, Any]) -> None:
@@ -111,4 +141,4 @@ class Live:
         for key in [k for k in self._ids if k[0] == task["id"]]:
             self._bars.remove_task(self._ids.pop(key))
         why = f": {task['exception_details']}" if task.get("exception_details") else ""
-        self._console.print(f"{MARK.get(task['status'], ' ')} {label(task)}{why}", highlight=False)
+        self._console.print(f"{MARK.get(task['status'], ' ')} {escape(label(task) + why)}", highlight=False)

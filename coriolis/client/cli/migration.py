@@ -38,8 +38,33 @@ def shown(migration: Any) -> tuple[Any, Any]:
     tasks = [task for task in migration.tasks or () if task["status"] != "UNSCHEDULED"]
     values = [getattr(migration, name) for name in SHOWN]
     return (*SHOWN, "tasks"), [
-        *(JsonColumn(v) if isinstance(v, (dict, list)) else v for v in values),
+        *(JsonColumn(v) if isinstance(v, (dict, list)) else v for v in values[:-1]),
+        ResultColumn(values[-1]),
         TaskColumn(tasks),
+    ]
+
+
+class ResultColumn(JsonColumn):
+    """What came of each machine: for people, a line each for the new machine, its disks and how to look at it."""
+
+    def human_readable(self) -> str:
+        return "\n".join(line for name, result in (self._value or {}).items() for line in _result(name, result))
+
+
+def _result(name: str, result: dict[str, Any]) -> list[str]:
+    lines = [f"{name} is now {result.get('instance_name') or name} ({result.get('id')})"]
+    lines += [f"  console: {result['console']}"] if result.get("console") else []
+    return lines + [f"  {line}" for disk in (result.get("integrity") or {}).get("disks", ()) for line in _disk(disk)]
+
+
+def _disk(disk: dict[str, Any]) -> list[str]:
+    """The two digests one below the other, where an eye sees a difference."""
+    read, written = (live.amount(disk.get(f"bytes_{done}") or 0) for done in ("read", "written"))
+    size = live.amount(disk.get("size_bytes") or 0)
+    return [
+        f"disk {disk.get('disk_id')}: {size}, {read} read, {written} written, verification: {disk.get('verification')}",
+        f"  source {disk.get('source_digest')}",
+        f"  target {disk.get('target_digest')}",
     ]
 
 
@@ -50,8 +75,20 @@ class TaskColumn(JsonColumn):
 
 def _line(task: dict[str, Any]) -> str:
     text = f"{task['status']:<10} {live.label(task)}"
-    bytes_ = [f"{u['current_step']}/{u['total_steps']}" for u in task["progress_updates"] if u.get("total_steps")]
-    return " ".join([text, *bytes_]) + (f": {task['exception_details']}" if task.get("exception_details") else "")
+    return " ".join([text, *_figures(task)]) + (
+        f": {task['exception_details']}" if task.get("exception_details") else ""
+    )
+
+
+def _figures(task: dict[str, Any]) -> list[str]:
+    """How far the items of a task are, where it is not over."""
+    shown = live.amount if task["task_type"] in live.BYTES else str
+    updates = [u for u in task["progress_updates"] if u.get("total_steps")]
+    return (
+        []
+        if task["status"] == "COMPLETED"
+        else [f"{shown(u['current_step'])}/{shown(u['total_steps'])}" for u in updates]
+    )
 
 
 def add_migration(parser: Any) -> None:

@@ -46,9 +46,10 @@ def _result(job: Job, started: Deployed) -> Json:
     console = f" Its console: {started.console}" if started.console else ""
     job.context.event("INFO", f"The new instance {started.name} runs.{console}")
     journals.forget_instance(job.settings.state_path, job.assign.execution_id, job.assign.instance)
+    more = {**({"console": started.console} if started.console else {}), "integrity": _integrity(job)}
     if started.instance is not None:
-        return {**to_json(started.instance), "integrity": _integrity(job)}
-    return {"id": started.ref, "name": started.name, "instance_name": started.name, "integrity": _integrity(job)}
+        return {**to_json(started.instance), **more}
+    return {"id": started.ref, "name": started.name, "instance_name": started.name, **more}
 
 
 def _integrity(job: Job) -> Json:

@@ -7,7 +7,10 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console
+
 from coriolis.client.cli.live import Lines, Live, view
+from coriolis.client.cli.migration import ResultColumn
 
 
 @dataclass
@@ -34,15 +37,63 @@ def test_a_failure_says_why():
     assert stream.getvalue() == "vm1: Replicate disks ERROR: the pool is full\n"
 
 
-def test_bars_show_bytes_and_end_as_a_line():
+def figures(live: Live) -> str:
+    """What people read on the first bar's line."""
+    row = live._bars.make_tasks_table(live._bars.tasks)
+    console = Console(file=io.StringIO(), width=120)
+    console.print(row)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_bar_names_its_disk_and_shows_its_bytes_and_ends_as_a_line():
     stream = io.StringIO()
     with Live(stream) as live:
-        update = {"index": 0, "current_step": 512 << 20, "total_steps": 1 << 30, "message": "disk-0"}
-        live(Seen([task("RUNNING", progress_updates=[update])]))
+        update = {"index": 0, "current_step": 512 << 20, "total_steps": 1 << 30, "message": "sda: 9.0 MB/s"}
+        live(Seen([task("RUNNING", item="sda", progress_updates=[update])]))
         (bar,) = live._bars.tasks
         assert (bar.completed, bar.total) == (512 << 20, 1 << 30)
-        assert "disk-0" in bar.description
-        live(Seen([task("COMPLETED", progress_updates=[update])]))
-        live(Seen([task("COMPLETED", progress_updates=[update])]))
+        line = figures(live)
+        assert "vm1: Replicate disk sda" in line
+        assert "512 MiB of 1.0 GiB" in line
+        assert "9.0 MB/s" not in line, "the rate is the bar's own, once"
+        live(Seen([task("COMPLETED", item="sda", progress_updates=[update])]))
+        live(Seen([task("COMPLETED", item="sda", progress_updates=[update])]))
         assert not live._bars.tasks
-    assert stream.getvalue().count("vm1: Replicate disks") == 1
+    assert stream.getvalue().count("vm1: Replicate disk sda") == 1
+
+
+def test_a_step_without_figures_has_words_only():
+    with Live(io.StringIO()) as live:
+        live(Seen([task("RUNNING", task_type="DEPLOY_INSTANCE_RESOURCES", instance="[b]vm1")]))
+        line = figures(live)
+        assert "[b]vm1: Deploy instance resources" in line, "names are no markup"
+        assert "bytes" not in line
+        assert "━" not in line
+        update = {"index": 0, "current_step": 1, "total_steps": 2, "message": "Snapshot of sda"}
+        live(Seen([task("RUNNING", task_type="DEPLOY_INSTANCE_RESOURCES", progress_updates=[update])]))
+        assert "Snapshot of sda" in figures(live)
+        assert "MiB" not in figures(live)
+
+
+def test_a_result_is_lines_for_people_and_whole_for_machines():
+    disk = {"disk_id": "sda", "size_bytes": 1 << 30, "source_digest": "aa", "target_digest": "bb"}
+    disk |= {"verification": "full", "bytes_read": 3 << 20, "bytes_written": 2 << 20}
+    result = {
+        "vm1": {
+            "id": "u1",
+            "name": "new",
+            "instance_name": "new",
+            "console": "virsh console new",
+            "integrity": {"disks": [disk]},
+        }
+    }
+    column = ResultColumn(result)
+    assert column.machine_readable() == result
+    assert column.human_readable().splitlines() == [
+        "vm1 is now new (u1)",
+        "  console: virsh console new",
+        "  disk sda: 1.0 GiB, 3 MiB read, 2 MiB written, verification: full",
+        "    source aa",
+        "    target bb",
+    ]
+    assert ResultColumn(None).human_readable() == ""
