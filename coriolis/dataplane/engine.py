@@ -15,6 +15,7 @@ overlaps with the flow; ``redo_limit`` bounds the bytes that are read or written
 from __future__ import annotations
 
 import collections
+import ctypes
 import dataclasses
 import errno
 import mmap
@@ -184,13 +185,11 @@ class Engine:
         self._turn += 1
         slot.pending = 1  # until all are issued
         for part in run.parts:
-            view = slot.part(part)
             if part.kind is Kind.ZERO:
-                view[:] = bytes(part.length)
-                self._counters.skipped += part.length
+                self._counters.skipped += part.length  # `_work` clears it
                 continue
             slot.pending += 1
-            buffer = libnbd.Buffer.from_buffer(view)
+            buffer = libnbd.Buffer.from_buffer(slot.part(part))
             then = partial(self._read_done, slot, part, source)
             self._loop.command(source, source.handle.aio_pread, buffer, part.offset, then=then)
         self._all_read(slot)
@@ -210,7 +209,10 @@ class Engine:
     # -- digest and write
 
     def _work(self, slot: _Slot) -> None:
-        """In a thread: digest, decide, and write when the target is a file."""
+        """In a thread: fill holes, digest, decide, and write when the target is a file."""
+        for part in slot.run.parts:
+            if part.kind is Kind.ZERO:
+                clear(slot.part(part))
         slot.digest = leaf_digest(slot.view[: slot.length])
         slot.writes = self._policy.decide(slot.run, slot.digest)
         if self._file is None:
@@ -366,6 +368,11 @@ class _Reporter:
                 rate=(after - before) / (now - since) if now > since else 0.0,
             )
         )
+
+
+def clear(view: memoryview) -> None:
+    """Fills writable memory with zeros. Unlike an assignment, it lets other threads run meanwhile."""
+    ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(view)), 0, view.nbytes)
 
 
 def _check_write(sink: Connection | None, code: int) -> None:

@@ -14,6 +14,7 @@ import os
 import queue
 import select
 import threading
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -81,18 +82,25 @@ class Loop:
         return some
 
     def turn(self) -> None:
-        """Waits a moment for the outside, lets libnbd work, and handles what came of it. Raises `Lost`."""
-        for fd in self._touched:
-            self._register(fd)
-        self._touched.clear()
-        self._asleep = True  # before looking at the events: a thread adds its event before it looks at this
-        ready = self._poll.poll(0 if self._events else _TICK_MS)
-        self._asleep = False
-        for fd, flags in ready:
-            if fd == self._wake:
-                os.eventfd_read(self._wake)
-            else:
-                self._notify(fd, flags)
+        """Waits for an event, but at most some moments, lets libnbd work, and handles what came. Raises `Lost`.
+
+        A read arrives in pieces of what a socket holds; only its end is an event, so the pieces cost little.
+        """
+        deadline = time.monotonic() + _TICK_MS / 1000
+        while True:
+            for fd in self._touched:
+                self._register(fd)
+            self._touched.clear()
+            self._asleep = True  # before looking at the events: a thread adds its event before it looks at this
+            ready = self._poll.poll(0 if self._events else _TICK_MS)
+            self._asleep = False
+            for fd, flags in ready:
+                if fd == self._wake:
+                    os.eventfd_read(self._wake)
+                else:
+                    self._notify(fd, flags)
+            if self._events or not ready or time.monotonic() > deadline:
+                break
         self.drain()
 
     def close(self, *, wait: bool) -> None:

@@ -114,9 +114,10 @@ Sink = NbdSink | FileSink
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CopyOptions:
-    """How to copy. The defaults are what measured best on two cores over a local socket: more requests only spread
-    the work over more memory than the caches hold, more threads wait for each other. A source far away wants more
-    requests: bytes per second are at most ``requests`` MiB per round trip.
+    """How to copy. The defaults are what measured best on two cores over a local socket: more requests or
+    connections only spread the work, also the server's, over more memory than the caches hold, and more
+    threads wait for each other. A source far away wants more requests: bytes per second are at most
+    ``requests`` MiB per round trip.
 
     ``requests``: leaves in flight. ``connections``: to the source (and to an NBD sink) when it allows
     several. ``threads``: that digest, and write to files. ``flush_bytes``/``flush_seconds``: the sink is
@@ -125,8 +126,8 @@ class CopyOptions:
     long raises `Stalled`. ``lock_seconds``: how long to wait for another writer of the journal to go away.
     """
 
-    requests: int = 8
-    connections: int = 2
+    requests: int = 6
+    connections: int = 1
     threads: int = dataclasses.field(default_factory=lambda: max(1, min(4, (os.cpu_count() or 2) // 2)))
     flush_bytes: int = 16 * MIB
     flush_seconds: float = 2.0

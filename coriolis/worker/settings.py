@@ -25,7 +25,7 @@ class WorkerSettings:
     drain_seconds: float = 60.0
     lease_margin_seconds: float = 5.0
     call_timeout_seconds: float = 10.0  # of one message to the conductor
-    copy_requests: int = 8
+    copy_requests: int = 6
     copy_stall_seconds: float = 120.0
     verify: str = "full"  # none, sample, full
     journal_days: int = 14
