@@ -32,7 +32,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_stops_processes_with_their_children_and_removes_folders(state: Path) -> None:
     short = places.make_state()
-    script = "sleep 600 & echo $! >&2; trap '' TERM; wait"
+    script = "sleep 600 & echo $! >&2; trap '' TERM; while :; do sleep 0.1; done"
     process = places.start("libvirt", ["sh", "-c", script], state / "log", dict(os.environ))
     assert places.wait_until(lambda: (state / "log").read_text().strip() != "", 10)
     child = int((state / "log").read_text())

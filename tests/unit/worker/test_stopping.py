@@ -97,14 +97,22 @@ def test_a_killed_keeper_leaves_nothing(bench: Any) -> None:
     assert bench.tree() == []
 
 
+def until_completed(bench: Any) -> str:
+    """As the engine would do it: what failed for the lack of a fork server may be tried again."""
+    for number in range(5):
+        result = bench.conductor.result_of(bench.assign("plain", task_id=f"again-{number}"), 60)
+        if result.outcome == "completed" or not result.error.retryable:
+            break
+    return str(result.outcome)
+
+
 def test_a_killed_fork_server_leaves_nothing_and_comes_back(own_bench: Any) -> None:
     task = own_bench.assign("daemon")
     own_bench.conductor.said(task)
     first = own_bench.service._warm.current().pid
     os.kill(first, signal.SIGKILL)
     assert own_bench.conductor.result_of(task).error.code == "task.died"
-    own_bench.assign("plain")
-    assert own_bench.conductor.result_of("task-plain", 60).outcome == "completed"
+    assert until_completed(own_bench) == "completed"
     assert own_bench.service._warm.current().pid != first
     assert own_bench.tree() == []
 
