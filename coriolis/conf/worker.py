@@ -26,7 +26,7 @@ OPTS: tuple[cfg.Opt, ...] = (
     ),
     cfg.IntOpt(
         "copy_requests",
-        default=8,
+        default=6,
         min=1,
         max=256,
         help="Reads of 1 MiB in flight for one disk. A source far away wants more: its rate is at most this many MiB "
