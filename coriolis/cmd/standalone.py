@@ -28,6 +28,8 @@ from coriolis.store.engine import Database
 from coriolis.worker.agent import WorkerService
 
 PROGRAM = "coriolis-standalone"
+DATABASE = "coriolis.sqlite"
+LOG = "standalone.log"
 DESCRIPTION = (
     "API, conductor, scheduler and one worker in one process, on loopback only, with everything that is kept in one "
     "state directory. Killed and started again, it goes on with its migrations."
@@ -75,8 +77,13 @@ class Running:
 
 @contextlib.contextmanager
 def owned(directory: Path) -> Iterator[None]:
-    """Makes the state directory, for one standalone at a time. :raises SystemExit: another one has it"""
+    """Makes the state directory, for one standalone at a time. :raises SystemExit: another one has it
+
+    A directory that was there keeps its mode, so that the database and the log are private by themselves.
+    """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in (DATABASE, LOG):
+        (directory / name).touch(mode=0o600)  # SQLite gives its -wal and -shm files the mode of the database
     with open(directory / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -134,10 +141,10 @@ def _configure(conf: cfg.ConfigOpts, directory: Path) -> None:
     for name, value, group in DEFAULTS:
         conf.set_default(name, value, group=group)
     conf.set_override("state_path", str(directory))
-    conf.set_override("connection", f"sqlite:///{directory}/coriolis.sqlite", group="database")
+    conf.set_override("connection", f"sqlite:///{directory}/{DATABASE}", group="database")
     conf.set_override("key_file", str(directory / "secrets.key"), group="secrets")
     conf.set_override("local_token_file", str(directory / "token"), group="api")
     conf.set_override("listen_address", "127.0.0.1", group="api")
     conf.set_override("listen_port", conf.port, group="api")
-    conf.set_default("log_file", str(directory / "standalone.log"))
+    conf.set_default("log_file", str(directory / LOG))
     log.setup(conf, PROGRAM)

@@ -94,7 +94,7 @@ def too_small(label: str, has: int, needs: int) -> SinkError:
 
 def sink_error(label: str, code: int, text: str) -> SinkError:
     if code in _FULL:
-        return NoSpace(f"{label} is full ({text}); free space on the target's storage, then run again: it goes on")
+        return NoSpace(f"the target has no room left ({label}: {text}); free space on its storage, then start it again")
     if code in (errno.ENOENT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EISDIR, errno.ENXIO):
         return SinkError(f"{label} cannot be written: {text}", retryable=False)
     return SinkError(f"writing {label} failed: {text}; look after its storage")

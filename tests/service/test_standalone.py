@@ -85,6 +85,7 @@ def wait_for(condition: Callable[[], Any], seconds: float) -> Any:
 @pytest.fixture
 def standalone(tmp_path: Path) -> Iterator[Standalone]:
     made = Standalone(tmp_path / "state")
+    made.state.mkdir(mode=0o755)  # private or not: what is in it must be
     made.start()
     yield made
     if made.process and made.process.poll() is None:
@@ -179,8 +180,11 @@ def test_a_failure_tells_why_and_leaves_nothing(standalone: Standalone, clouds: 
 
 def test_is_private_and_alone(standalone: Standalone, clouds: tuple[Cloud, Cloud]) -> None:
     endpoints(standalone, clouds)
-    for name in ("token", "secrets.key", "standalone.json"):
-        assert (standalone.state / name).stat().st_mode & 0o077 == 0
+    private = {"token", "secrets.key", "standalone.json", "standalone.log"} | {
+        file.name for file in standalone.state.glob("coriolis.sqlite*")
+    }
+    for name in private:
+        assert (standalone.state / name).stat().st_mode & 0o077 == 0, name
     second = subprocess.run(
         [BIN / "coriolis-standalone", "--state-dir", standalone.state, "--port", "0"], capture_output=True, text=True
     )
