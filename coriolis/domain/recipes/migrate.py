@@ -37,7 +37,7 @@ _FINALIZE = Step(
     kind="finalize",
     type="FINALIZE_INSTANCE_DEPLOYMENT",
     destination=COMPUTE,
-    takes=("deployed",),
+    takes=("vm", "deployed"),
     gives=("transfer_result",),
     makes=True,
     undo=Removal(kind="undo_finalize", type="STOP_DEPLOYED_INSTANCE", capabilities=COMPUTE),
@@ -134,7 +134,7 @@ MIGRATE = Recipe(
             undo=_UNDO_DEPLOY,
         ),
         # The digests of source and target become part of the result: the certificate of the bytes.
-        dataclasses.replace(_FINALIZE, takes=("deployed", "digest", "verified")),
+        dataclasses.replace(_FINALIZE, takes=("vm", "deployed", "digest", "verified")),
     ),
 )
 

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from coriolis.domain.codec import from_json, to_json
 from coriolis.domain.model import Json
-from coriolis.providers.api import Deployed
+from coriolis.providers.api import Deployed, Instance
 from coriolis.worker import journals
 from coriolis.worker.job import Job
 from coriolis.worker.kinds import made
@@ -47,9 +48,15 @@ def _result(job: Job, started: Deployed) -> Json:
     job.context.event("INFO", f"The new instance {started.name} runs.{console}")
     journals.forget_instance(job.settings.state_path, job.assign.execution_id, job.assign.instance)
     more = {**({"console": started.console} if started.console else {}), "integrity": _integrity(job)}
-    if started.instance is not None:
-        return {**to_json(started.instance), **more}
-    return {"id": started.ref, "name": started.name, "instance_name": started.name, **more}
+    return {**to_json(started.instance or _as_planned(job, started)), **more}
+
+
+def _as_planned(job: Job, started: Deployed) -> Instance:
+    """Where the platform does not describe what it made: the source's hardware under the new name."""
+    source = job.input("vm", Instance)
+    return dataclasses.replace(
+        source, id=started.ref, name=started.name, instance_name=started.name, running=started.running
+    )
 
 
 def _integrity(job: Job) -> Json:
