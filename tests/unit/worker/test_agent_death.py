@@ -85,6 +85,7 @@ def test_what_even_the_keeper_could_not_end_goes_at_the_next_start(
         os.kill(pid, signal.SIGSTOP)
     for pid in (agent.pid, server, *keeper):
         os.kill(pid, signal.SIGKILL)
+    agent.wait()  # its lock on the state directory goes with it
     assert until(lambda: all(proctree.is_gone(pid) for pid in keeper))
     assert left(state), "the daemon was to survive this"
     bus = LocalBus()
