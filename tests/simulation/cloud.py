@@ -36,6 +36,7 @@ class Cloud:
         self.disks = tuple(f"disk-{number}" for number in range(disks))  # of each instance
         self.flaky = flaky
         self.things: dict[str, Thing] = {}
+        self.strike: Callable[[Any], None] = lambda sender: None  # called when a creation is on its way
         self.source_on = dict.fromkeys(instances, True)
         self._numbers = itertools.count(1)
 
@@ -68,6 +69,7 @@ class Cloud:
         found = self.request(sender, lambda: [thing.ref for thing in self.things.values() if thing.key == key])
         if found:
             return str(found[0])
+        self.world.at(self.world.rng.uniform(0.0, 0.5), lambda: self.strike(sender))
         return str(self.request(sender, lambda: self._make(kind, key, instance)))
 
     def _make(self, kind: str, key: str, instance: str) -> str:

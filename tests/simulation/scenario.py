@@ -105,6 +105,7 @@ class Scenario:
         self.site = Site(self.world, self.db, network)
         self.site.befall = self._befall
         self.cloud = Cloud(self.world, self.plan.instances, self.plan.disks, flaky=0.02)
+        self.cloud.strike = self._strike
         self.agents = [self._agent(f"host-{number}") for number in range(self.plan.workers)]
         self.run_id = ""
         self.ended = False
@@ -128,6 +129,26 @@ class Scenario:
             self.world.at(rng.uniform(0.0, 3.0), lambda: self._kill_child(child))
         if rng.random() < 0.03:
             child.freeze(rng.uniform(5.0, 45.0))
+
+    def _strike(self, child: Child) -> None:
+        """In the middle of creating something, where it hurts most."""
+        rng, agent = self.world.rng, child.agent
+        if not child.alive or rng.random() > 0.15:
+            return
+        self.world.count("struck while creating")
+        blow = rng.choice(("freeze", "freeze child", "kill", "kill child", "cut", "cancel"))
+        if blow == "freeze":
+            agent.freeze(rng.uniform(10.0, 45.0))
+        elif blow == "freeze child":
+            child.freeze(rng.uniform(10.0, 45.0))
+        elif blow == "kill":
+            self._kill(agent)
+        elif blow == "kill child":
+            self._kill_child(child)
+        elif blow == "cut":
+            agent.cut_until = self.world.now + rng.uniform(30.0, 45.0)
+        elif self.plan.cancel_at is not None:
+            self._cancel(True)
 
     def _kill_child(self, child: Child) -> None:
         if child.alive and child.agent.children.get(child.key[0]) is child and self.world.now >= child.agent.thaws_at:
