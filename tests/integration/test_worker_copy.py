@@ -137,7 +137,7 @@ def test_two_rounds_from_inventory_to_a_running_copy(line: Line) -> None:
     line.take("deploy", "deployed", "vm", "layout", "volumes")
     journal = journals.instance_folder(line.settings.state_path, "execution-1", "vm")
     assert journal.exists()
-    result = line.run("finalize", {"deployed": line.outputs["deployed"]})
+    result = line.run("finalize", {name: line.outputs[name] for name in ("vm", "deployed")})
     assert result.outputs["transfer_result"]["name"] == "vm"
     assert not journal.exists()
 
@@ -154,7 +154,7 @@ def test_undo_leaves_both_sides_as_they_were(line: Line) -> None:
     line.take("shutdown", "nothing", "vm")
     line.take("snapshot", "snapshot", "vm")
     line.take("deploy", "deployed", "vm", "layout", "volumes")
-    line.take("finalize", "transfer_result", "deployed")
+    line.take("finalize", "transfer_result", "vm", "deployed")
     line.undo("finalize", "undo_finalize")
     line.undo("deploy", "undo_deploy")
     line.undo("snapshot", "delete_snapshot")
