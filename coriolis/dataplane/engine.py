@@ -301,7 +301,7 @@ class Engine:
             _check_write(sink, code)
             left -= 1
             if left == 0:
-                self._loop.thread(partial(self._flush_and_store, batch), stored)
+                self._loop.thread(partial(self._flush_and_store, batch), stored, slow=True)
 
         for sink in self._sinks:
             if sink.handle.can_flush():

@@ -25,6 +25,8 @@ _TICK_MS = 200
 _READ, _WRITE = 1, 2  # libnbd's AIO directions
 _HANGUP = select.POLLHUP | select.POLLERR
 
+_Jobs = queue.SimpleQueue[tuple[Callable[[], None], Callable[[], None]] | None]
+
 
 class Lost(Exception):
     """A connection cannot be used any more."""
@@ -35,7 +37,7 @@ class Lost(Exception):
 
 
 class Loop:
-    """Owns ``connections`` and ``threads`` threads until `close`."""
+    """Owns ``connections``, ``threads`` threads and one more for what mostly waits, until `close`."""
 
     def __init__(self, connections: Iterable[Connection], threads: int) -> None:
         self._by_fd = {c.handle.aio_get_fd(): c for c in connections}
@@ -47,9 +49,12 @@ class Loop:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(self._wake, select.POLLIN)
-        self._jobs: queue.SimpleQueue[tuple[Callable[[], None], Callable[[], None]] | None] = queue.SimpleQueue()
+        self._jobs: _Jobs = queue.SimpleQueue()
+        self._slow_jobs: _Jobs = queue.SimpleQueue()
+        self._queues = [self._jobs] * threads + [self._slow_jobs]  # of each thread
         self._threads = [
-            threading.Thread(target=self._serve, name=f"dataplane-{i}", daemon=True) for i in range(threads)
+            threading.Thread(target=self._serve, args=(jobs,), name=f"dataplane-{i}", daemon=True)
+            for i, jobs in enumerate(self._queues)
         ]
         for thread in self._threads:
             thread.start()
@@ -70,9 +75,12 @@ class Loop:
         except libnbd.Error as error:
             raise Lost(connection, connection.failed(error)) from None
 
-    def thread(self, work: Callable[[], None], then: Callable[[], None]) -> None:
-        """Runs ``work`` in a thread; its exception, if any, is raised by `turn` in place of calling ``then``."""
-        self._jobs.put((work, then))
+    def thread(self, work: Callable[[], None], then: Callable[[], None], *, slow: bool = False) -> None:
+        """Runs ``work`` in a thread; its exception, if any, is raised by `turn` in place of calling ``then``.
+
+        ``slow``: it waits more than it computes, so it must not keep other work from a thread.
+        """
+        (self._slow_jobs if slow else self._jobs).put((work, then))
 
     def drain(self) -> bool:
         """Handles the events that are there; True when there was one."""
@@ -105,11 +113,12 @@ class Loop:
 
     def close(self, *, wait: bool) -> None:
         """Ends the threads; ``wait`` is False when one of them may hang in the kernel for ever."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._jobs.get_nowait()
-        for _ in self._threads:
-            self._jobs.put(None)
+        for jobs in (self._jobs, self._slow_jobs):
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    jobs.get_nowait()
+        for jobs in self._queues:
+            jobs.put(None)
         for thread in self._threads if wait else ():
             thread.join()
         for connection in self._by_fd.values():
@@ -117,9 +126,9 @@ class Loop:
         if wait:
             os.close(self._wake)
 
-    def _serve(self) -> None:
+    def _serve(self, jobs: _Jobs) -> None:
         """One thread's life."""
-        while (job := self._jobs.get()) is not None:
+        while (job := jobs.get()) is not None:
             work, then = job
             try:
                 work()
