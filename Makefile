@@ -44,6 +44,7 @@ docs: packages $(READY) ## build the documents into doc/build, warnings are erro
 
 lint: packages $(READY) ## ruff, mypy, import contracts
 	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check -q .
 	@$(PYTHON) -m mypy
 	@$(VENV)/bin/lint-imports --no-cache
 

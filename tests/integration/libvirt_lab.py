@@ -61,9 +61,7 @@ class Lab:
             event=lambda level, message: self.events.append(f"{level} {message}"),
         )
 
-    def define(
-        self, name: str, disks: dict[str, tuple[str, Path]] | None = None, *, silent: bool = False
-    ) -> Instance:
+    def define(self, name: str, disks: dict[str, tuple[str, Path]] | None = None, *, silent: bool = False) -> Instance:
         """A domain, not started. ``disks``: target to format and path; default: a qcow2 tiny guest (or, ``silent``,
         only data)."""
         if disks is None:

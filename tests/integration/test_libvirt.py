@@ -45,8 +45,7 @@ def plan(lab: Lab, instance: Instance, **environment: object) -> Layout:
 
 def make_volumes(lab: Lab, layout: Layout, key: str = "volume") -> list[Volume]:
     return [
-        lab.connection.volumes.create(disk, layout, f"{key}-{disk.disk_id}", {}, lab.context())
-        for disk in layout.disks
+        lab.connection.volumes.create(disk, layout, f"{key}-{disk.disk_id}", {}, lab.context()) for disk in layout.disks
     ]
 
 
@@ -75,9 +74,7 @@ def test_the_connection_is_proved(lab: Lab) -> None:
         ("qemu+ssh://root@127.0.0.1:1/system", Unavailable, "SSH to 127.0.0.1 failed"),
     ],
 )
-def test_connection_errors_are_classified(
-    lab: Lab, uri: str, error: type[Exception], words: str
-) -> None:
+def test_connection_errors_are_classified(lab: Lab, uri: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         PROVIDER.connect({"connection_uri": uri}, lab.context())
 

@@ -114,13 +114,15 @@ def test_a_stopped_domain_is_read_as_it_is(lab: Lab) -> None:
 def test_a_stopped_domain_that_runs_meanwhile_is_noticed(lab: Lab) -> None:
     snapshot = lab.connection.snapshots.create(lab.define("s"), None, "one", {}, lab.context())
     lab.start("s")
-    with pytest.raises(Conflict, match="has it open"), lab.connection.read_blocks.open_source(
-        snapshot, "vda", lab.context()
+    with (
+        pytest.raises(Conflict, match="has it open"),
+        lab.connection.read_blocks.open_source(snapshot, "vda", lab.context()),
     ):
         pass
     lab.domain("s").destroy()
-    with pytest.raises(Conflict, match="was written after"), lab.connection.read_blocks.open_source(
-        snapshot, "vda", lab.context()
+    with (
+        pytest.raises(Conflict, match="was written after"),
+        lab.connection.read_blocks.open_source(snapshot, "vda", lab.context()),
     ):
         pass
     again = lab.connection.snapshots.create(lab.instance("s"), None, "one", {}, lab.context())

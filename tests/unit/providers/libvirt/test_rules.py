@@ -164,7 +164,7 @@ def test_volume_names_are_plain_and_end_in_the_key() -> None:
     name = volume_name("Web ../1", "disk/0", "key", "qcow2")
     assert name == f"Web_.._1-disk_0-{short_tag('key')}.qcow2"
     assert "/" not in volume_name("../../etc", "/", "key", None)
-    assert "<capacity unit=\"bytes\">512</capacity>" in volume_xml("a<b", 512, "raw")
+    assert '<capacity unit="bytes">512</capacity>' in volume_xml("a<b", 512, "raw")
     assert "a&lt;b" in volume_xml("a<b", 512, "raw")
 
 
@@ -225,7 +225,7 @@ def test_whatever_fails_on_a_broken_connection_is_unavailable() -> None:
     [
         ("Host key verification failed.", Unauthorized),
         ("root@h: Permission denied (publickey).", Unauthorized),
-        ("Load key \"k\": invalid format", Invalid),
+        ('Load key "k": invalid format', Invalid),
         ("ssh: connect to host h port 22: Connection refused", Unavailable),
         ("", Unavailable),
     ],
