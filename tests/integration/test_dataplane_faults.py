@@ -118,8 +118,9 @@ def test_a_source_that_fails_for_a_while(raw: Path, tmp_path: Path) -> None:
             with pytest.raises(SourceError, match="at offset") as caught:
                 copy_disk(source, sink, journal=journal, epoch=1, options=OFTEN, progress=break_at)
             assert caught.value.retryable
-            trigger.unlink()
-            result = copy_disk(source, sink, journal=journal, epoch=1, options=OFTEN)
+        # Through another server: nbdkit 1.32 may abort when a connection with replies under way is closed.
+        source = NbdSource(uri=good.uri, identity="snap-1")
+        result = copy_disk(source, sink, journal=journal, epoch=1, options=OFTEN)
     assert result.bytes_resumed > 0
     assert result.bytes_read + result.bytes_skipped + result.bytes_resumed == result.size
     assert same(raw, sink.path)
