@@ -52,7 +52,7 @@ class Connection:
         self.label = public_uri(uri)
         self.timeout = timeout
         self.handle: Handle = libnbd.NBD()
-        # Not clearing each buffer before each read saves 10 % of the CPU of a copy. What a lying server leaves unfilled
+        # Not clearing each buffer before each read saves a pass over memory. What a lying server leaves unfilled
         # then holds older bytes of the same disk: the caller's buffers are new, and used for one disk only.
         self.handle.set_pread_initialize(False)
         try:
