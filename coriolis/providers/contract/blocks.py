@@ -80,3 +80,15 @@ def read_sink(sink: Sink, size: int) -> bytes:
 
 def _read(handle: Any, size: int) -> bytes:
     return b"".join(bytes(handle.pread(min(_STEP, size - at), at)) for at in range(0, size, _STEP))
+
+
+def check_same(found: bytes, wanted: bytes) -> None:
+    """As ``assert found == wanted``, but says where they differ: showing megabytes of difference takes minutes.
+
+    :raises AssertionError: they differ
+    """
+    if found == wanted:
+        return
+    pairs = zip(found, wanted, strict=False)
+    offset = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(found), len(wanted)))
+    raise AssertionError(f"{len(found)} bytes differ from the {len(wanted)} expected ones, first at offset {offset}")

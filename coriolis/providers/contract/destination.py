@@ -173,7 +173,7 @@ class DestinationContract(Subject):
         for offset, data in pieces:
             expected[offset : offset + len(data)] = data
         with place.writer.open_sink(made, context) as sink:
-            assert blocks.read_sink(sink, size) == bytes(expected)
+            blocks.check_same(blocks.read_sink(sink, size), bytes(expected))
 
     def test_newer_epoch_goes_on(
         self,

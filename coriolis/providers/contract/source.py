@@ -116,7 +116,7 @@ class SourceContract(Subject):
         with reader.open_source(taken, disk.disk_id, context) as source:
             first = blocks.read_source(source, size)
         with reader.open_source(taken, disk.disk_id, context) as source:
-            assert blocks.read_source(source, size) == first
+            blocks.check_same(blocks.read_source(source, size), first)
 
     def test_unknown_disk_is_gone(self, take: Take, reader: ReadBlocks, context: Context) -> None:
         taken = take("contract-snapshot-1")
@@ -164,7 +164,7 @@ class SourceContract(Subject):
                     pass
             return
         with reader.open_source(taken, disk.disk_id, context) as source:
-            assert blocks.read_source(source, size) == before
+            blocks.check_same(blocks.read_source(source, size), before)
 
     def test_a_write_changes_the_identity(self, take: Take, instance: Instance, mutate: Mutate | None) -> None:
         self._need_mutation(mutate, instance)
@@ -201,9 +201,9 @@ class SourceContract(Subject):
         rebuilt = bytearray(old)
         for at, length in extents:
             rebuilt[at : at + length] = new[at : at + length]
-        assert bytes(rebuilt) == new
+        blocks.check_same(bytes(rebuilt), new)
         for offset, data in writes:
-            assert new[offset : offset + len(data)] == data
+            blocks.check_same(new[offset : offset + len(data)], data)
         for place in (at + step for at, length in extents for step in range(0, length, _STEP)):
             near = any(offset - _COARSEST < place < offset + len(data) + _COARSEST for offset, data in writes)
             assert near, f"byte {place} is marked and nobody wrote near it"
