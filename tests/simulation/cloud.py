@@ -36,14 +36,15 @@ class Cloud:
         self.disks = tuple(f"disk-{number}" for number in range(disks))  # of each instance
         self.flaky = flaky
         self.things: dict[str, Thing] = {}
-        self.strike: Callable[[Any], None] = lambda sender: None  # called when a creation is on its way
+        # Called when a creation is sent; True when something bad befalls the sender meanwhile.
+        self.strike: Callable[[Any], bool] = lambda sender: False
         self.source_on = dict.fromkeys(instances, True)
         self._numbers = itertools.count(1)
 
-    def request(self, sender: Process, carry_out: Callable[[], Any]) -> Any:
+    def request(self, sender: Process, carry_out: Callable[[], Any], *, slow: bool = False) -> Any:
         """Blocks the sender until the platform has answered. :raises Unavailable: no answer"""
         sender.sleep(self.world.rng.uniform(0.0, 0.3))
-        way = self.world.rng.uniform(0.1, LONGEST_REQUEST if self.world.chance(0.1) else 1.0)
+        way = self.world.rng.uniform(0.1, LONGEST_REQUEST if slow or self.world.chance(0.1) else 1.0)
         lost_before = self.world.chance(self.flaky)
         lost_after = self.world.chance(self.flaky)
 
@@ -69,8 +70,7 @@ class Cloud:
         found = self.request(sender, lambda: [thing.ref for thing in self.things.values() if thing.key == key])
         if found:
             return str(found[0])
-        self.world.at(self.world.rng.uniform(0.0, 0.5), lambda: self.strike(sender))
-        return str(self.request(sender, lambda: self._make(kind, key, instance)))
+        return str(self.request(sender, lambda: self._make(kind, key, instance), slow=self.strike(sender)))
 
     def _make(self, kind: str, key: str, instance: str) -> str:
         ref = f"{kind}-{next(self._numbers)}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine without its fence, for one purpose: to show that the simulation notices.
+"""The engine without its fence, or without doubt, for one purpose: to show that the simulation notices.
 
-Everything that asks who owns a task says yes: a claim does not look at the session, an attempt's write goes by the
-task's id alone, and a result is taken as the result of whatever attempt the task has now.
+Without the fence, everything that asks who owns a task says yes: a claim does not look at the session, an attempt's
+write goes by the task's id alone, and a result is taken as the result of whatever attempt the task has now.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from sqlalchemy import bindparam, delete, tuple_
 from sqlalchemy import update as sql_update
 
 from coriolis.conductor import plans
-from coriolis.domain import plan
+from coriolis.domain import effects, plan
 from coriolis.domain.facts import Completed, Decision, Fact, Failed, Returned, Snapshot, Stopped
 from coriolis.domain.model import TaskState
+from coriolis.store import effects as effect_rows
 from coriolis.store import fence, outputs, placing, sessions
 from coriolis.store.tables import task, task_output
+from coriolis.worker import effects as worker_effects
 
 _renew, _store = sessions.renew, outputs.store
 
@@ -69,6 +71,20 @@ def without_fence() -> Iterator[None]:
             (outputs, "store", _store_over),
             (sessions, "live_among", lambda conn, session_ids: set(session_ids)),
             (plans, "decide", _decide),
+        ):
+            stack.enter_context(mock.patch.object(where, name, new))
+        yield
+
+
+@contextlib.contextmanager
+def without_doubt() -> Iterator[None]:
+    """Switches off the rules of ``domain.effects`` until the end of the block: the key of an effect is the same for
+    all attempts of a task, and nothing is in doubt after its attempt was cut off."""
+    with contextlib.ExitStack() as stack:
+        for where, name, new in (
+            (worker_effects, "key_of", lambda task_id, name, epoch: effects.key_of(task_id, name, 0)),
+            (effect_rows, "doubt", lambda *arguments: None),
+            (plans.Plans, "_doubt_now", lambda self, graph, owners: None),
         ):
             stack.enter_context(mock.patch.object(where, name, new))
         yield

@@ -130,13 +130,21 @@ class Scenario:
         if rng.random() < 0.03:
             child.freeze(rng.uniform(5.0, 45.0))
 
-    def _strike(self, child: Child) -> None:
+    def _strike(self, child: Child) -> bool:
         """In the middle of creating something, where it hurts most."""
-        rng, agent = self.world.rng, child.agent
-        if not child.alive or rng.random() > 0.15:
-            return
+        if self.world.rng.random() > 0.2:
+            return False
         self.world.count("struck while creating")
-        blow = rng.choice(("freeze", "freeze child", "kill", "kill child", "cut", "cancel"))
+        self.world.at(self.world.rng.uniform(0.2, 1.0), lambda: self._blow(child))
+        return True
+
+    def _blow(self, child: Child) -> None:
+        rng, agent = self.world.rng, child.agent
+        if not child.alive:
+            return
+        blow = rng.choice(("freeze", "freeze child", "kill", "kill child", "cut"))
+        if self.plan.cancel_at is not None and rng.random() < 0.5:
+            blow = "cancel"
         if blow == "freeze":
             agent.freeze(rng.uniform(10.0, 45.0))
         elif blow == "freeze child":
@@ -147,7 +155,7 @@ class Scenario:
             self._kill_child(child)
         elif blow == "cut":
             agent.cut_until = self.world.now + rng.uniform(30.0, 45.0)
-        elif self.plan.cancel_at is not None:
+        else:
             self._cancel(True)
 
     def _kill_child(self, child: Child) -> None:
