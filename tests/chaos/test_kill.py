@@ -31,7 +31,7 @@ ROUNDS = int(os.environ.get("CORIOLIS_CHAOS_ROUNDS", "20"))
 VICTIMS = ("child", "worker", "conductor", "scheduler", "api", "broker", "database")
 DISKS_MIB = (256, 96)
 # The longest moment after the start at which something is killed: a little more than an undisturbed migration takes.
-LAST_MOMENT = 9.0
+LAST_MOMENT = 6.0
 END_SECONDS = 240.0
 REDONE_MIB = 64
 
