@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import webob
+from webob.acceptparse import create_accept_header
 
 from coriolis.api import body as body_reader
 from coriolis.api import errors, validation
+from coriolis.api.answers import Stream, Text
 from coriolis.api.request import ApiRequest, Query
 from coriolis.api.services import Services
 from coriolis.api.wire import path_of
@@ -34,8 +36,11 @@ class Route:
     policy: str | None
     summary: str
     status: int = 200
-    schema: Mapping[str, Any] | None = None  # JSON schema of the body
+    schema: Mapping[str, Any] | None = None  # JSON schema of the request's body
     query: tuple[str, ...] = ()
+    answer: Mapping[str, Any] | None = None  # JSON schema of the answer's body; None: it has none (204)
+    produces: tuple[str, ...] = ("application/json",)  # media types of the answer; the first is the default
+    fails: tuple[int, ...] = ()  # statuses beyond those that every such route has, for the documents
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -163,6 +168,7 @@ def _answer(environ: dict[str, Any], table: Table, services: Services) -> webob.
         body=body,
         idempotency_key=_idempotency_key(environ),
         base_url=webob.Request(environ).application_url,
+        media_type=_media_type(environ, route.produces),
     )
     return _render(route, route.handler(request, services))
 
@@ -186,8 +192,23 @@ def _idempotency_key(environ: dict[str, Any]) -> str | None:
     return key
 
 
+def _media_type(environ: dict[str, Any], produces: Sequence[str]) -> str:
+    """The caller's favourite among what the route can give; its first for a caller who wants none of them."""
+    if len(produces) > 1:
+        accepted = create_accept_header(environ.get("HTTP_ACCEPT")).acceptable_offers(list(produces))
+        if accepted:
+            return str(accepted[0][0])
+    return produces[0]
+
+
 def _render(route: Route, content: Any) -> webob.Response:
     if route.status == 204:
         return webob.Response(status=204)
+    if isinstance(content, Text):
+        body = content.body.encode("utf-8")
+        return webob.Response(status=route.status, body=body, content_type=content.content_type, charset="UTF-8")
+    if isinstance(content, Stream):
+        headers = [("Content-Type", content.content_type), ("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")]
+        return webob.Response(status=route.status, headerlist=headers, app_iter=content.chunks)
     body = json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8")
     return webob.Response(status=route.status, body=body, content_type="application/json", charset="UTF-8")

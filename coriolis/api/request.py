@@ -74,6 +74,7 @@ class ApiRequest:
     body: Json = None
     idempotency_key: str | None = None
     base_url: str = ""
+    media_type: str = "application/json"  # of the answer, chosen among those that the route can give
 
     @property
     def project_id(self) -> str:
