@@ -29,9 +29,11 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 MIB = 1 << 20
 ROUNDS = int(os.environ.get("CORIOLIS_CHAOS_ROUNDS", "20"))
 VICTIMS = ("child", "worker", "conductor", "scheduler", "api", "broker", "database")
-DISKS_MIB = (256, 96)
-# The longest moment after the start at which something is killed: a little more than an undisturbed migration takes.
+DISKS_MIB = (768, 96)
+# Odd rounds kill at any moment up to this one, a little more than an undisturbed migration takes. Even rounds kill
+# while disks are copied, once so much is done that doing it again would be noticed.
 LAST_MOMENT = 6.0
+COPIED_MIB = (80, 400)
 END_SECONDS = 240.0
 REDONE_MIB = 64
 
@@ -84,9 +86,13 @@ def test_ends_well_whatever_is_killed(number: int, site: Site, endpoints: tuple[
     seed = random.Random(number)
     victim = VICTIMS[number % len(VICTIMS)]
     migration_id = submit(site, endpoints)
-    moment = seed.uniform(0.0, LAST_MOMENT)
-    time.sleep(moment)
-    before = last_seen(site, migration_id)
+    begun = time.monotonic()
+    if number % 2:
+        time.sleep(seed.uniform(0.0, LAST_MOMENT))
+        before = last_seen(site, migration_id)
+    else:
+        before = await_copied(site, migration_id, seed.randint(*COPIED_MIB) * MIB)
+    moment = time.monotonic() - begun
     attempts = len(site.attempts())
     killed = site.kill(victim)
     if victim != "child":
@@ -94,7 +100,8 @@ def test_ends_well_whatever_is_killed(number: int, site: Site, endpoints: tuple[
         site.start(victim)
     await_answer(site)
     migration = site.client.wait_for_migration(migration_id, timeout=END_SECONDS)
-    print(f"round {number}: {victim} killed={killed} after {moment:.1f} s, ended {migration.status}")
+    seen = sum(before.values()) // MIB
+    print(f"round {number}: {victim} killed={killed} after {moment:.1f} s, {seen} MiB seen, ended {migration.status}")
     try:
         if migration.status == "COMPLETED":
             check_bytes(site, migration, disks)
@@ -118,6 +125,15 @@ def submit(site: Site, endpoints: tuple[str, str]) -> str:
         storage_mappings={"default": "default"},
     ).id
     return created
+
+
+def await_copied(site: Site, migration_id: str, size: int) -> dict[str, int]:
+    """Wait until the running copies have done this many bytes, or the migration has ended: what they have done."""
+    while True:
+        before = last_seen(site, migration_id)
+        if sum(before.values()) >= size or site.client.get_migration(migration_id).status not in ("PENDING", "RUNNING"):
+            return before
+        time.sleep(0.05)
 
 
 def last_seen(site: Site, migration_id: str) -> dict[str, int]:

@@ -8,89 +8,27 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from coriolis.client import Proxy, connect_standalone
 from coriolis.providers.fake.cloud import Cloud
+from tests.service.standalone_process import BIN, Standalone, running, wait_for
 
 pytestmark = pytest.mark.timeout(240)
 
-BIN = Path(sys.executable).parent
-START_SECONDS = 90.0
 DATA = b"bytes to be proven" * 40_000
 SECRET = "sesame-open-4711"
 
 
-@dataclass
-class Standalone:
-    """``environment`` has no token of ours; the command line finds the service by the state directory."""
-
-    state: Path
-    process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with (self.state.parent / "out").open("ab") as out:
-            self.process = subprocess.Popen(
-                [BIN / "coriolis-standalone", "--state-dir", self.state, "--port", "0"],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
-            )  # fmt: skip
-        wait_for(lambda: self._pid() == self._process.pid, START_SECONDS)
-
-    def _pid(self) -> int | None:
-        with contextlib.suppress(OSError, ValueError):
-            return int(json.loads((self.state / "standalone.json").read_text())["pid"])
-        return None
-
-    @property
-    def _process(self) -> subprocess.Popen[bytes]:
-        assert self.process is not None
-        assert self.process.poll() is None, (self.state.parent / "out").read_text()
-        return self.process
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(timeout=60)
-
-    @property
-    def client(self) -> Proxy:
-        return connect_standalone(self.state)
-
-    def cli(self, *words: str, fails: bool = False) -> Any:
-        """A command of ``coriolis``: its JSON, or, where it has to fail, its standard error."""
-        command = [BIN / "coriolis", "--state-dir", self.state, *words]
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        assert (done.returncode != 0) is fails, done.stderr
-        assert "Traceback" not in done.stdout + done.stderr
-        if fails:
-            return done.stderr
-        return json.loads(done.stdout) if done.stdout.startswith(("{", "[")) else done.stdout
-
-
-def wait_for(condition: Callable[[], Any], seconds: float) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.05)
-    return found
-
-
 @pytest.fixture
 def standalone(tmp_path: Path) -> Iterator[Standalone]:
-    made = Standalone(tmp_path / "state")
-    made.state.mkdir(mode=0o755)  # private or not: what is in it must be
-    made.start()
-    yield made
-    if made.process and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
+    state = tmp_path / "state"
+    state.mkdir(mode=0o755)  # private or not: what is in it must be
+    with running(state) as made:
+        yield made
 
 
 @pytest.fixture
@@ -198,7 +136,7 @@ def test_is_private_and_alone(standalone: Standalone, clouds: tuple[Cloud, Cloud
 
 def test_stops_gracefully_and_forgets_nothing(standalone: Standalone, clouds: tuple[Cloud, Cloud]) -> None:
     endpoints(standalone, clouds)
-    children = {pid for pid in os.listdir("/proc") if pid.isdigit() and parent(pid) == str(standalone._process.pid)}
+    children = {pid for pid in os.listdir("/proc") if pid.isdigit() and parent(pid) == str(standalone.running.pid)}
     assert standalone.end() == 0
     assert not (standalone.state / "standalone.json").exists()
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
