@@ -58,7 +58,7 @@ class Standalone:
 
     def cli(self, *words: str, fails: bool = False) -> Any:
         """A command of ``coriolis``: its JSON, or, where it has to fail, its standard error."""
-        command = [BIN / "coriolis", "--state-dir", self.state, *words]
+        command = [str(each) for each in (BIN / "coriolis", "--state-dir", self.state, *words)]
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         assert (done.returncode != 0) is fails, done.stderr
         assert "Traceback" not in done.stdout + done.stderr
