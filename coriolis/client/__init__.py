@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Python client library: an openstacksdk service, and the command line on top of it.
 
-With a cloud in ``clouds.yaml``::
+With a cloud in ``clouds.yaml`` that has ``vendor_hook: "coriolis.client:vendor_hook"``::
 
     connection = openstack.connect(cloud="mycloud")
-    connection.add_service(MigrationService("migration"))
     for migration in connection.migration.migrations(): ...
 
 With a bare address and a token, or a standalone on this host::
@@ -15,7 +14,7 @@ With a bare address and a token, or a standalone on this host::
 Imports nothing of the services.
 """
 
-from coriolis.client.connect import MigrationService, connect_cloud, connect_standalone, connect_url
+from coriolis.client.connect import MigrationService, connect_cloud, connect_standalone, connect_url, vendor_hook
 from coriolis.client.proxy import Proxy
 
-__all__ = ["MigrationService", "Proxy", "connect_cloud", "connect_standalone", "connect_url"]
+__all__ = ["MigrationService", "Proxy", "connect_cloud", "connect_standalone", "connect_url", "vendor_hook"]

@@ -26,7 +26,7 @@ class MigrationService(service_description.ServiceDescription[Proxy]):
 
 
 def vendor_hook(connection: openstack.connection.Connection) -> None:
-    """For ``vendor_hook: coriolis.client.connect:vendor_hook`` in clouds.yaml."""
+    """For ``vendor_hook: "coriolis.client:vendor_hook"`` in clouds.yaml: a connection then has ``.migration``."""
     connection.add_service(MigrationService("migration"))
 
 

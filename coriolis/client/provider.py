@@ -21,7 +21,13 @@ PARTS = {
     1048576: "destination minions",
     2097152: "inventory",
 }
-SCHEMAS = {"connection": 16, "destination": 4, "source": 8}
+SCHEMAS = {
+    "connection": 16,
+    "destination": 4,
+    "source": 8,
+    "source-minion-pool": 524288,
+    "destination-minion-pool": 1048576,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from cliff import lister, show
 from cliff.columns import FormattableColumn
 
 from coriolis.client.cli.inputs import json_object
-from coriolis.client.cli.service import ServiceCommand
+from coriolis.client.cli.command import ServiceCommand
 from coriolis.client.endpoint import Endpoint
 from coriolis.client.proxy import Proxy
 

@@ -11,7 +11,7 @@ from openstack import exceptions
 from coriolis.client.cli import live
 from coriolis.client.cli.endpoint import JsonColumn, found
 from coriolis.client.cli.inputs import json_object, pair
-from coriolis.client.cli.service import ServiceCommand
+from coriolis.client.cli.command import ServiceCommand
 from coriolis.client.migration import Migration
 from coriolis.client.proxy import Proxy
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cliff import lister
 
-from coriolis.client.cli.service import ServiceCommand
+from coriolis.client.cli.command import ServiceCommand
 from coriolis.client.provider import SCHEMAS
 
 
