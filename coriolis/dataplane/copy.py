@@ -14,8 +14,8 @@ from pathlib import Path
 
 from coriolis.dataplane import nbd
 from coriolis.dataplane.engine import Counters, Engine
-from coriolis.dataplane.errors import SourceError, SourceShrank
 from coriolis.dataplane.export import create_file, open_sink, opened
+from coriolis.dataplane.feed import feed_extents, feed_size, open_feed
 from coriolis.dataplane.journal import Journal
 from coriolis.dataplane.policy import CopyPolicy, begin
 from coriolis.dataplane.target import FileTarget, sink_failed, too_small
@@ -24,7 +24,6 @@ from coriolis.dataplane.types import (
     CopyOptions,
     CopyResult,
     DiskFormat,
-    Extent,
     FileSink,
     NbdSource,
     ProgressCallback,
@@ -60,22 +59,22 @@ def copy_disk(
     start = time.monotonic()
     with contextlib.ExitStack() as stack:
         source_open = stack.enter_context(opened(source))
-        connections = connect_source(source_open.source, options)
-        size = connections[0].size
+        feed = open_feed(source_open, options)
+        size = feed_size(feed)
         book = Journal.open(journal, size=size, epoch=epoch, lock_seconds=options.lock_seconds)
         stack.callback(book.close)
         zeroed = _prepare_sink(sink, book, size)
-        wanted = source_open.source
-        mode = begin(book, wanted.identity, wanted.base_identity if wanted.bitmap else None)
+        bitmap = source.bitmap if isinstance(source, NbdSource) else None
+        mode = begin(book, source_open.identity, _bitmap_base(source))
         counters = Counters()
         if mode == "done":
             counters.resumed = size
         else:
             target = stack.enter_context(_open_target(sink, size, options))
-            extents = _extents(connections[0], size, wanted.bitmap if mode == "dirty" else None)
+            extents = feed_extents(feed, size, bitmap if mode == "dirty" else None)
             policy = CopyPolicy(book, extents, zeroed=zeroed, check=source_open.check, counters=counters)
             Engine(
-                connections, target, policy, size,
+                feed, target, policy, size,
                 options=options, counters=counters, progress=progress, cancelled=cancelled,
             ).run()  # fmt: skip
             source_open.check()
@@ -95,29 +94,8 @@ def copy_disk(
         )
 
 
-def _extents(connection: nbd.Connection, size: int, bitmap: str | None) -> Iterator[Extent]:
-    try:
-        yield from nbd.extents(connection, size, bitmap)
-    except nbd.Failed as error:
-        raise SourceError(f"{error}; look after the server of the source, then run again") from None
-
-
-def connect_source(source: NbdSource, options: CopyOptions) -> list[nbd.Connection]:
-    """Connections to a source, with the contexts that its extents need, as many as wanted and allowed."""
-    contexts = [nbd.ALLOCATION] + ([nbd.dirty_context(source.bitmap)] if source.bitmap else [])
-    try:
-        first = nbd.connect(source.uri, contexts=tuple(contexts), timeout=options.stall_seconds)
-        several = options.connections if first.handle.can_multi_conn() else 1
-        rest = [nbd.connect(source.uri, timeout=options.stall_seconds) for _ in range(several - 1)]
-    except nbd.Failed as error:
-        raise SourceError(f"{error}; check that the source's export is there") from None
-    if source.size is not None and first.size < source.size:
-        raise SourceShrank(
-            f"{first.label} has {first.size} bytes, {source.size} were announced; start with a new snapshot"
-        )
-    if first.size == 0:
-        raise SourceError(f"{first.label} is empty", retryable=False)
-    return [first, *rest]
+def _bitmap_base(source: Source) -> str | None:
+    return source.base_identity if isinstance(source, NbdSource) and source.bitmap else None
 
 
 def _prepare_sink(sink: Sink, book: Journal, size: int) -> bool:

@@ -30,7 +30,8 @@ from coriolis.dataplane.errors import Cancelled, DataplaneError, SourceError, So
 from coriolis.dataplane.extents import LeafRun, leaf_span
 from coriolis.dataplane.loop import Loop, Lost
 from coriolis.dataplane.nbd import Connection, Failed, libnbd
-from coriolis.dataplane.target import FileTarget, sink_failed
+from coriolis.dataplane.reader import Reader
+from coriolis.dataplane.target import LocalTarget, sink_failed
 from coriolis.dataplane.types import (
     LEAF_SIZE,
     CancelCheck,
@@ -96,8 +97,8 @@ class Engine:
 
     def __init__(
         self,
-        sources: list[Connection],
-        target: FileTarget | list[Connection] | None,
+        sources: list[Connection] | Reader,
+        target: LocalTarget | list[Connection] | None,
         policy: Policy,
         size: int,
         *,
@@ -106,12 +107,15 @@ class Engine:
         progress: ProgressCallback | None = None,
         cancelled: CancelCheck | None = None,
     ) -> None:
-        self._sources, self._policy, self._size = sources, policy, size
-        self._file = target if isinstance(target, FileTarget) else None
+        self._policy, self._size = policy, size
+        self._sources: list[Connection] = sources if isinstance(sources, list) else []
+        self._reader = None if isinstance(sources, list) else sources
+        self._label = sources[0].label if isinstance(sources, list) else sources.label
+        self._file = None if isinstance(target, list) else target
         self._sinks: list[Connection] = target if isinstance(target, list) else []
         self._options, self._counters = options, counters
         self._cancelled = cancelled
-        self._loop = Loop([*sources, *self._sinks], options.threads)
+        self._loop = Loop([*self._sources, *self._sinks], _threads(options, self._reader))
         memory = memoryview(mmap.mmap(-1, options.requests * LEAF_SIZE))
         self._free = [memory[i * LEAF_SIZE : (i + 1) * LEAF_SIZE] for i in range(options.requests)]
         self._runs = policy.runs()
@@ -163,7 +167,7 @@ class Engine:
                 if self._busy > 4 * self._options.requests:
                     return
                 self._zero(run)
-            elif not self._free or self._too_far_ahead():
+            elif not self._free or self._too_far_ahead() or not self._may_read(run):
                 return
             else:
                 self._read(run)
@@ -176,27 +180,44 @@ class Engine:
         self._checkpoint(force=True)
         return True
 
+    def _may_read(self, run: LeafRun) -> bool:
+        pace = self._options.pace
+        if pace is None:
+            return True
+        length = sum(part.length for part in run.parts if part.kind is not Kind.ZERO)
+        if pace.take(length, time.monotonic()):
+            return True
+        if not self._busy:
+            self._moved = self._now  # slow because it was told to be
+        return False
+
     def _read(self, run: LeafRun) -> None:
         length = leaf_span(run.index, self._size)[1]
         slot = _Slot(self._free.pop(), run, length)
         self._busy += 1
         self._unsettled += length
+        slot.pending = 1  # until all are issued
+        if self._reader is not None:
+            self._all_read(slot)
+            return
         source = self._sources[self._turn % len(self._sources)]
         self._turn += 1
-        slot.pending = 1  # until all are issued
         for part in run.parts:
             if part.kind is Kind.ZERO:
                 self._counters.skipped += part.length  # `_work` clears it
                 continue
             slot.pending += 1
             buffer = libnbd.Buffer.from_buffer(slot.part(part))
-            then = partial(self._read_done, slot, part, source)
+            then = partial(self._read_done, slot, part, source, time.monotonic())
             self._loop.command(source, source.handle.aio_pread, buffer, part.offset, then=then)
         self._all_read(slot)
 
-    def _read_done(self, slot: _Slot, part: Extent, source: Connection, code: int) -> None:
+    def _read_done(self, slot: _Slot, part: Extent, source: Connection, start: float, code: int) -> None:
         if code:
             raise read_error(source, part, code, self._size)
+        if self._options.pace is not None:
+            now = time.monotonic()
+            self._options.pace.seen(now - start, part.length, now)
         self._counters.read += part.length
         self._moved = self._now
         self._all_read(slot)
@@ -209,10 +230,12 @@ class Engine:
     # -- digest and write
 
     def _work(self, slot: _Slot) -> None:
-        """In a thread: fill holes, digest, decide, and write when the target is a file."""
+        """In a thread: read what we read ourselves, fill holes, digest, decide, and write when the target is a file."""
         for part in slot.run.parts:
             if part.kind is Kind.ZERO:
                 clear(slot.part(part))
+            elif self._reader is not None:
+                self._reader.read(slot.part(part), part.offset)
         slot.digest = leaf_digest(slot.view[: slot.length])
         slot.writes = self._policy.decide(slot.run, slot.digest)
         if self._file is None:
@@ -225,6 +248,11 @@ class Engine:
 
     def _worked(self, slot: _Slot) -> None:
         slot.pending = 1
+        if self._reader is not None:
+            data = sum(part.length for part in slot.run.parts if part.kind is not Kind.ZERO)
+            self._counters.read += data
+            self._counters.skipped += slot.length - data
+            self._moved = self._now
         for part in slot.writes if self._sinks else ():
             slot.pending += 1
             sink = self._sinks[slot.run.index % len(self._sinks)]
@@ -332,7 +360,7 @@ class Engine:
             waiting = "the target's flush" if self._flushing else f"{self._busy} requests"
             raise Stalled(
                 f"nothing moved for {self._options.stall_seconds:.0f} s while waiting for {waiting} "
-                f"(source: {self._sources[0].label}); look after storage and network, then run again: the copy goes on"
+                f"(source: {self._label}); look after storage and network, then run again: the copy goes on"
             )
         self._reporter.report(self._now)
 
@@ -368,6 +396,11 @@ class _Reporter:
                 rate=(after - before) / (now - since) if now > since else 0.0,
             )
         )
+
+
+def _threads(options: CopyOptions, reader: Reader | None) -> int:
+    """With a `Reader` the threads read, too, so nothing is left for the other processors but them."""
+    return options.threads if reader is None else max(options.threads, min(4, os.cpu_count() or 2))
 
 
 def clear(view: memoryview) -> None:

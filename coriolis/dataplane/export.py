@@ -9,11 +9,14 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from coriolis.dataplane.errors import InvalidImage, SinkError, SourceChanged, SourceError, SourceShrank
 from coriolis.dataplane.image import Image, open_image
+from coriolis.dataplane.image.direct import direct_reader
+from coriolis.dataplane.reader import Reader
 from coriolis.dataplane.server import Server, ServerFailed, private_folder, run_tool, serve
 from coriolis.dataplane.target import sink_error
 from coriolis.dataplane.types import DiskFormat, FileSink, NbdSink, NbdSource, Sink, Source
@@ -24,12 +27,14 @@ _CLIENTS = 16
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A source while it is open. ``check`` raises when the bytes under it are not what they were when it
-    was opened.
+    """A source while it is open: an NBD export, or a reader in this process. ``check`` raises when the bytes under
+    it are not what they were when it was opened.
     """
 
-    source: NbdSource
+    identity: str | None
     check: Callable[[], None]
+    source: NbdSource | None = None
+    reader: Reader | None = None
 
 
 @contextlib.contextmanager
@@ -40,15 +45,18 @@ def open_source(source: Source) -> Iterator[NbdSource]:
     The server dies with the thread that entered the block. Raises `InvalidImage`, `UnsafeImage` or
     `SourceError`.
     """
-    with opened(source) as result:
+    with opened(source, direct=False) as result:
+        assert result.source is not None
         yield result.source
 
 
 @contextlib.contextmanager
-def opened(source: Source) -> Iterator[Opened]:
-    """As `open_source`, with the means to see that the source changes under our hands."""
+def opened(source: Source, *, direct: bool = True) -> Iterator[Opened]:
+    """As `open_source`, with the means to see that the source changes under our hands. ``direct``: read without a
+    server what this process can read itself.
+    """
     if isinstance(source, NbdSource):
-        yield Opened(source=source, check=lambda: None)
+        yield Opened(source=source, identity=source.identity, check=lambda: None)
         return
     with contextlib.ExitStack() as stack:
         image = stack.enter_context(
@@ -60,14 +68,17 @@ def opened(source: Source) -> Iterator[Opened]:
                 length=source.length,
             )
         )
-        folder = stack.enter_context(private_folder())
         before = image.state()
         identity = source.identity or f"files:{before}:{source.offset}"
+        check = partial(_unchanged, image, before)
+        reader = direct_reader(image) if direct else None
+        if reader is not None:
+            yield Opened(reader=reader, identity=identity, check=check)
+            return
+        folder = stack.enter_context(private_folder())
         with _daemon(image.node(folder), folder, fds=[f.fd for f in image.all_files()], writable=False) as server:
-            yield Opened(
-                source=NbdSource(uri=server.uri, size=_least_size(image), identity=identity),
-                check=lambda: _unchanged(image, before),
-            )
+            export = NbdSource(uri=server.uri, size=_least_size(image), identity=identity)
+            yield Opened(source=export, identity=identity, check=check)
 
 
 @contextlib.contextmanager

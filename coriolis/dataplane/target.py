@@ -13,6 +13,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import Protocol
 
 from coriolis.dataplane.errors import DataplaneError, NoSpace, SinkError
 from coriolis.dataplane.nbd import Failed
@@ -23,6 +24,20 @@ _CANNOT = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV)
 _libc = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 _ZEROS = memoryview(bytes(1 << 20))
+
+
+class LocalTarget(Protocol):
+    """What the engine's threads write by themselves. Its methods block and may be called from several threads."""
+
+    label: str
+
+    def write(self, view: memoryview, offset: int) -> None: ...
+
+    def zero(self, offset: int, length: int) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class FileTarget:

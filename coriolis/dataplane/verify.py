@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from coriolis.dataplane import nbd
-from coriolis.dataplane.copy import connect_source
 from coriolis.dataplane.digest import LeafTable, zero_digest
 from coriolis.dataplane.engine import Counters, Engine
-from coriolis.dataplane.errors import JournalError, Mismatch, SourceError, SourceShrank
+from coriolis.dataplane.errors import JournalError, Mismatch, SourceShrank
 from coriolis.dataplane.export import Opened, open_target, opened
 from coriolis.dataplane.extents import LeafRun, leaf_span, plan
+from coriolis.dataplane.feed import Feed, feed_extents, feed_label, feed_size, open_feed
 from coriolis.dataplane.journal import load
 from coriolis.dataplane.types import (
     CancelCheck,
@@ -107,16 +106,13 @@ class _Reading:
     """An engine policy that writes nothing."""
 
     size: int
-    connection: nbd.Connection
+    feed: Feed
 
-    def attach(self, connection: nbd.Connection, size: int) -> None:
-        self.connection, self.size = connection, size
+    def attach(self, feed: Feed, size: int) -> None:
+        self.feed, self.size = feed, size
 
     def runs(self) -> Iterator[LeafRun]:
-        try:
-            yield from plan(nbd.extents(self.connection, self.size), self.size)
-        except nbd.Failed as error:
-            raise SourceError(str(error)) from None
+        yield from plan(feed_extents(self.feed, self.size), self.size)
 
     def decide(self, run: LeafRun, digest: bytes) -> tuple[Extent, ...]:
         return ()
@@ -131,8 +127,8 @@ class _Reading:
 class _Digest(_Reading):
     leaves: LeafTable | None = None
 
-    def attach(self, connection: nbd.Connection, size: int) -> None:
-        super().attach(connection, size)
+    def attach(self, feed: Feed, size: int) -> None:
+        super().attach(feed, size)
         self.leaves = LeafTable(size)
 
     def settled(self, run: LeafRun, digest: bytes | None) -> bytes | None:
@@ -177,7 +173,7 @@ def _opened(disk: Source | Sink) -> Iterator[Opened]:
             yield result
         return
     with open_target(disk) as source:
-        yield Opened(source=source, check=_nothing)
+        yield Opened(source=source, identity=None, check=_nothing)
 
 
 def _nothing() -> None:
@@ -193,14 +189,14 @@ def _read(
     cancelled: CancelCheck | None,
 ) -> Counters:
     options = options or CopyOptions()
-    connections = connect_source(disk.source, options)
-    has = connections[0].size
+    feed = open_feed(disk, options)
+    has = feed_size(feed)
     if size is not None and has < size:
-        raise SourceShrank(f"{connections[0].label} has {has} bytes, the copied disk has {size}; it is not that disk")
+        raise SourceShrank(f"{feed_label(feed)} has {has} bytes, the copied disk has {size}; it is not that disk")
     counters = Counters()
-    policy.attach(connections[0], size if size is not None else has)
+    policy.attach(feed, size if size is not None else has)
     Engine(
-        connections, None, policy, policy.size,
+        feed, None, policy, policy.size,
         options=options, counters=counters, progress=progress, cancelled=cancelled,
     ).run()  # fmt: skip
     disk.check()

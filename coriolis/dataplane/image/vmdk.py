@@ -19,11 +19,12 @@ from coriolis.dataplane.image.reading import ImageFile, check_size
 SECTOR = 512
 SPARSE_MAGIC = b"KDMV"
 DESCRIPTOR_MAGIC = b"# Disk DescriptorFile"
-_HEADER = struct.Struct("<4sIIQQQQIQQQ")
+_HEADER = struct.Struct("<4sIIQQQQIQQQB4sH")
 _AT_END = (1 << 64) - 1
 _NO_PARENT = "ffffffff"
 _MAX_DESCRIPTOR = 1 << 20
 _MAX_GRAIN = 128 << 10  # sectors; QEMU's limit as well
+_MAX_TABLES = 1 << 25  # 64 TiB in grains of 4 KiB; bounds what a header can make us read
 _EXTENT = re.compile(
     r'^(?P<access>RW|RDONLY|NOACCESS)\s+(?P<sectors>\d+)\s+(?P<type>[A-Z]+)(?:\s+"(?P<name>[^"]*)"(?:\s+(?P<offset>\d+))?)?\s*$'
 )
@@ -106,11 +107,27 @@ def check_extent(image: str, extent: Extent, file: ImageFile) -> None:
         raise InvalidImage(f"{image}: extents of type {extent.type} are not supported; export the disk as one VMDK")
 
 
-def sparse_size(file: ImageFile, *, embedded: bool) -> int:
-    """Virtual size of a sparse extent after checking that all of its grains are inside of the file.
-
-    ``embedded``: the file is a disk of its own, so its descriptor is inside of it and is checked too.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SparseHeader:
+    """A believable header of a sparse extent. ``capacity``, ``grain``, ``directory`` and ``descriptor`` are in
+    sectors, ``tables`` and ``entries`` (of each) are numbers.
     """
+
+    flags: int
+    capacity: int
+    grain: int
+    entries: int
+    directory: int
+    descriptor: tuple[int, int]  # where, how long
+    compression: int
+
+    @property
+    def tables(self) -> int:
+        return -(-self.capacity // (self.grain * self.entries))
+
+
+def sparse_header(file: ImageFile) -> SparseHeader:
+    """The header of a sparse extent, or its footer where the header says that this one counts."""
     header = file.unpack(_HEADER, 0, "header")
     if header[9] == _AT_END:
         if file.size < 3 * SECTOR:
@@ -118,17 +135,37 @@ def sparse_size(file: ImageFile, *, embedded: bool) -> int:
         header = file.unpack(_HEADER, file.size - 2 * SECTOR, "footer")
         if header[0] != SPARSE_MAGIC or header[9] == _AT_END:
             raise InvalidImage(f"{file.path.name} is truncated: its stream has no footer; get it again")
-    magic, version, _flags, capacity, grain, at, length, entries, _redundant, directory, _overhead = header
+    magic, version, flags, capacity, grain, at, length, entries, _redundant, directory, _, _, _, compression = header
     name = file.path.name
     if magic != SPARSE_MAGIC or version not in (1, 2, 3):
         raise InvalidImage(f"{name}: not a VMDK sparse header of version 1 to 3")
-    size = check_size(file.path, capacity * SECTOR)
+    check_size(file.path, capacity * SECTOR)
     if not 0 < entries <= 512 or not 1 <= grain <= _MAX_GRAIN:
         raise InvalidImage(f"{name}: impossible grain size {grain} or table size {entries}")
+    found = SparseHeader(
+        flags=flags,
+        capacity=capacity,
+        grain=grain,
+        entries=entries,
+        directory=directory,
+        descriptor=(at, length),
+        compression=compression,
+    )
+    if found.tables > _MAX_TABLES:
+        raise InvalidImage(f"{name}: {found.tables} grain tables; at most {_MAX_TABLES} are possible")
+    return found
+
+
+def sparse_size(file: ImageFile, *, embedded: bool) -> int:
+    """Virtual size of a sparse extent after checking that all of its grains are inside of the file.
+
+    ``embedded``: the file is a disk of its own, so its descriptor is inside of it and is checked too.
+    """
+    header = sparse_header(file)
     if embedded:
-        _check_embedded(file, at, length, capacity)
-    _check_grains(file, directory, grain, entries, capacity)
-    return size
+        _check_embedded(file, *header.descriptor, header.capacity)
+    _check_grains(file, header)
+    return header.capacity * SECTOR
 
 
 def _check_embedded(file: ImageFile, at: int, length: int, capacity: int) -> None:
@@ -149,13 +186,12 @@ def _check_embedded(file: ImageFile, at: int, length: int, capacity: int) -> Non
         )
 
 
-def _check_grains(file: ImageFile, directory: int, grain: int, entries: int, capacity: int) -> None:
-    tables = -(-capacity // (grain * entries))
-    offsets = file.table("I", directory * SECTOR, tables, big=False, what="grain directory")
+def _check_grains(file: ImageFile, header: SparseHeader) -> None:
+    offsets = file.table("I", header.directory * SECTOR, header.tables, big=False, what="grain directory")
     for offset in offsets:
         if offset == 0:
             continue
-        grains = file.table("I", offset * SECTOR, entries, big=False, what="grain table")
+        grains = file.table("I", offset * SECTOR, header.entries, big=False, what="grain table")
         furthest = max(grains)
         if furthest > 1 and furthest * SECTOR >= file.size:
             raise file.truncated("grain data", (furthest + 1) * SECTOR)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the engine reads from: connections to an NBD export, or a `Reader` of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from coriolis.dataplane import nbd
+from coriolis.dataplane.errors import SourceError, SourceShrank
+from coriolis.dataplane.export import Opened
+from coriolis.dataplane.extents import clip, merge
+from coriolis.dataplane.reader import Reader
+from coriolis.dataplane.types import CopyOptions, Extent, NbdSource
+
+Feed = list[nbd.Connection] | Reader
+
+
+def open_feed(disk: Opened, options: CopyOptions) -> Feed:
+    """The feed of an open source. Raises `SourceError`, `SourceShrank`."""
+    if disk.reader is not None:
+        return disk.reader
+    assert disk.source is not None
+    return connect_source(disk.source, options)
+
+
+def feed_size(feed: Feed) -> int:
+    return feed[0].size if isinstance(feed, list) else feed.size
+
+
+def feed_label(feed: Feed) -> str:
+    return feed[0].label if isinstance(feed, list) else feed.label
+
+
+def feed_extents(feed: Feed, size: int, bitmap: str | None = None) -> Iterator[Extent]:
+    """The disk from 0 to ``size``, tidy; with ``bitmap``, what is not dirty is UNCHANGED. Raises `SourceError`."""
+    if not isinstance(feed, list):
+        yield from merge(clip(feed.extents(), 0, size))
+        return
+    try:
+        yield from nbd.extents(feed[0], size, bitmap)
+    except nbd.Failed as error:
+        raise SourceError(f"{error}; look after the server of the source, then run again") from None
+
+
+def connect_source(source: NbdSource, options: CopyOptions) -> list[nbd.Connection]:
+    """Connections to a source, with the contexts that its extents need, as many as wanted and allowed."""
+    contexts = [nbd.ALLOCATION] + ([nbd.dirty_context(source.bitmap)] if source.bitmap else [])
+    try:
+        first = nbd.connect(source.uri, contexts=tuple(contexts), timeout=options.stall_seconds)
+        several = options.connections if first.handle.can_multi_conn() else 1
+        rest = [nbd.connect(source.uri, timeout=options.stall_seconds) for _ in range(several - 1)]
+    except nbd.Failed as error:
+        raise SourceError(f"{error}; check that the source's export is there") from None
+    if source.size is not None and first.size < source.size:
+        raise SourceShrank(
+            f"{first.label} has {first.size} bytes, {source.size} were announced; start with a new snapshot"
+        )
+    if first.size == 0:
+        raise SourceError(f"{first.label} is empty", retryable=False)
+    return [first, *rest]
