@@ -29,6 +29,7 @@ from coriolis.dataplane.errors import (
 )
 from coriolis.dataplane.export import open_sink, open_source
 from coriolis.dataplane.image import ImageInfo, inspect_image
+from coriolis.dataplane.journal import Mirror
 from coriolis.dataplane.types import (
     LEAF_SIZE,
     CopyOptions,
@@ -62,6 +63,7 @@ __all__ = [
     "JournalBusy",
     "JournalError",
     "Kind",
+    "Mirror",
     "Mismatch",
     "NbdSink",
     "NbdSource",

@@ -16,7 +16,7 @@ from coriolis.dataplane import nbd
 from coriolis.dataplane.engine import Counters, Engine
 from coriolis.dataplane.export import create_file, open_sink, opened
 from coriolis.dataplane.feed import feed_extents, feed_size, open_feed
-from coriolis.dataplane.journal import Journal
+from coriolis.dataplane.journal import Journal, Mirror
 from coriolis.dataplane.policy import CopyPolicy, begin
 from coriolis.dataplane.target import FileTarget, sink_failed, too_small
 from coriolis.dataplane.types import (
@@ -38,6 +38,7 @@ def copy_disk(
     *,
     journal: Path,
     epoch: int,
+    mirror: Mirror | None = None,
     options: CopyOptions | None = None,
     progress: ProgressCallback | None = None,
     cancelled: CancelCheck | None = None,
@@ -51,6 +52,7 @@ def copy_disk(
     and what differs by its digest is written. A journal that is damaged, or whose created file is gone,
     starts over.
 
+    ``mirror`` keeps the journal elsewhere too, so that another host can go on with it.
     ``epoch`` is the fencing number: once the journal saw a higher one, this call raises `StaleEpoch`.
     ``progress`` and ``cancelled`` are called in this thread, at least twice a second while bytes move.
     Blocks; raises `DataplaneError`.
@@ -61,7 +63,7 @@ def copy_disk(
         source_open = stack.enter_context(opened(source))
         feed = open_feed(source_open, options)
         size = feed_size(feed)
-        book = Journal.open(journal, size=size, epoch=epoch, lock_seconds=options.lock_seconds)
+        book = Journal.open(journal, size=size, epoch=epoch, lock_seconds=options.lock_seconds, mirror=mirror)
         stack.callback(book.close)
         zeroed = _prepare_sink(sink, book, size)
         bitmap = source.bitmap if isinstance(source, NbdSource) else None

@@ -13,6 +13,9 @@ over one source identity, FINISH ends it with the digest of the disk. Layout, li
 
     header   magic[16] version:u32 leaf_size:u32 size:u64 reserved[28] crc32:u32
     record   kind:u8 reserved[3] count:u32 index:u64 epoch:u64 digest[32] reserved[4] crc32:u32
+
+A `Mirror` keeps the same bytes somewhere else, so that another host can go on: a record counts once the mirror
+has it too, hence whatever the mirror gives back is right. It mends a damaged file of this host as well.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import blake3
 
@@ -82,6 +86,32 @@ class Loaded:
     length: int = RECORD_SIZE
 
 
+class Mirror(Protocol):
+    """The journal's bytes elsewhere, for one writer at a time. Its methods return when the bytes are durable, may be
+    called from any thread (one at a time), and raise `StaleEpoch` when another writer has taken over, or another
+    `DataplaneError` when the mirror cannot be reached.
+    """
+
+    @property
+    def length(self) -> int:
+        """Bytes that it holds."""
+
+    def open(self) -> bool:
+        """Takes over. True when the file of this host may be used: nobody has written since this host did."""
+
+    def read(self) -> bytes:
+        """All that it holds."""
+
+    def append(self, data: bytes) -> None:
+        """Adds to its end."""
+
+    def replace(self, data: bytes) -> None:
+        """Holds exactly this from now on; until it returns, what it held before."""
+
+    def settle(self) -> None:
+        """The file of this host equals the mirror now: the next `open` here may say so."""
+
+
 def identity_hash(identity: str | None) -> bytes | None:
     return None if identity is None else blake3.blake3(identity.encode()).digest()
 
@@ -101,7 +131,11 @@ def load(path: Path) -> Loaded:
     """Reads a journal without locking it. Raises `JournalError` when it is damaged, FileNotFoundError when
     absent.
     """
-    raw = path.read_bytes()
+    return parse(path.read_bytes(), path)
+
+
+def parse(raw: bytes, path: Path) -> Loaded:
+    """A journal from its bytes; ``path`` is for messages. Raises `JournalError` when it is damaged."""
     if len(raw) < RECORD_SIZE:
         raise JournalError(f"{path} is cut off in its header; the copy has to start over")
     header = _unseal(raw[:RECORD_SIZE])
@@ -128,8 +162,9 @@ def load(path: Path) -> Loaded:
 class Journal:
     """The one writer of a journal. `append` may be called from any thread."""
 
-    def __init__(self, path: Path, fence: Fence, loaded: Loaded, *, damaged: bool) -> None:
+    def __init__(self, path: Path, fence: Fence, loaded: Loaded, *, damaged: bool, mirror: Mirror | None) -> None:
         self.path = path
+        self._mirror = mirror
         self.damaged = damaged
         self.size = loaded.size
         self.leaves = loaded.leaves
@@ -144,29 +179,32 @@ class Journal:
         self._end = loaded.length
 
     @classmethod
-    def open(cls, path: Path, *, size: int, epoch: int, lock_seconds: float = 10.0) -> Journal:
+    def open(
+        cls, path: Path, *, size: int, epoch: int, lock_seconds: float = 10.0, mirror: Mirror | None = None
+    ) -> Journal:
         """Locks and reads the journal of a disk of ``size`` bytes, or makes it.
 
-        A damaged one is kept as ``NAME.damaged`` for people to look at, and replaced by one that says that the
-        target may hold anything; ``damaged`` is set. A journal of another size raises `JournalError`.
+        When the ``mirror`` is newer than the file, or the file is damaged, the mirror's bytes are taken. What is
+        damaged in both places is kept as ``NAME.damaged`` for people to look at, and replaced by one that says that
+        the target may hold anything; ``damaged`` is set. A journal of another size raises `JournalError`.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         fence = Fence(path, epoch, lock_seconds=lock_seconds)
         damaged = False
         try:
-            try:
-                loaded = load(path)
-            except FileNotFoundError:
-                loaded = _create(path, size)
-            except JournalError:
-                damaged = True
-                _keep_aside(path)
-                loaded = _create(path, size, distrust=True)
+            loaded = _recall(path, mirror)
+            if loaded is None:
+                damaged = path.exists()
+                if damaged:
+                    _keep_aside(path)
+                loaded = _create(path, size, distrust=damaged)
             if loaded.size != size:
                 raise JournalError(
                     f"{path} is for a disk of {loaded.size} bytes, this one has {size}; give it its own journal"
                 )
-            return cls(path, fence, loaded, damaged=damaged)
+            if mirror is not None:
+                _bring_up_to_date(mirror, path.read_bytes()[: loaded.length], anew=damaged)
+            return cls(path, fence, loaded, damaged=damaged, mirror=mirror)
         except BaseException:
             fence.close()
             raise
@@ -191,6 +229,8 @@ class Journal:
             os.fdatasync(self._file)
             self._end += len(data)
             self._records += len(records)
+            if self._mirror is not None:
+                self._mirror.append(data)
 
     def begin(self, identity: str | None, mode: int, frontier: int) -> None:
         """Starts a round and forgets the superseded records when they are the larger part of the file."""
@@ -229,6 +269,8 @@ class Journal:
         os.ftruncate(self._file, RECORD_SIZE)
         os.fsync(self._file)
         self._end, self._records = RECORD_SIZE, 0
+        if self._mirror is not None:
+            self._mirror.replace(_header(self.size))
         self.leaves, self.base, self.round, self.frontier = LeafTable(self.size), None, None, 0
 
     def close(self) -> None:
@@ -236,15 +278,14 @@ class Journal:
         self._fence.close()
 
     def _compact(self) -> None:
-        temp = self.path.with_name(self.path.name + ".new")
         records = list(self._state())
         data = _header(self.size) + b"".join(records)
-        _write_new(temp, data)
-        os.replace(temp, self.path)
-        _sync_folder(self.path.parent)
+        _put(self.path, data)
         os.close(self._file)
         self._file = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         self._end, self._records = len(data), len(records)
+        if self._mirror is not None:
+            self._mirror.replace(data)
 
     def _state(self) -> Iterator[bytes]:
         """The fewest records that say what this journal says, between two rounds."""
@@ -301,16 +342,62 @@ def _header(size: int) -> bytes:
     return _seal(_HEADER.pack(_MAGIC, _VERSION, LEAF_SIZE, size))
 
 
+def _recall(path: Path, mirror: Mirror | None) -> Loaded | None:
+    """The newest journal that is whole, in its file; None when there is none. A damaged one stays where it is."""
+    here = mirror is None or mirror.open()
+    if mirror is not None and (not here or _length(path) < mirror.length):
+        _take_over(path, mirror)
+    try:
+        loaded: Loaded | None = load(path)
+    except FileNotFoundError:
+        return None
+    except JournalError:
+        loaded = None
+    if mirror is None or not here or (loaded is not None and loaded.length >= mirror.length):
+        return loaded
+    _keep_aside(path)
+    _take_over(path, mirror)
+    try:
+        return load(path)
+    except (FileNotFoundError, JournalError):
+        return None
+
+
+def _take_over(path: Path, mirror: Mirror) -> None:
+    content = mirror.read()
+    if content:
+        _put(path, content)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _bring_up_to_date(mirror: Mirror, content: bytes, *, anew: bool) -> None:
+    if anew or mirror.length > len(content):
+        mirror.replace(content)
+    elif mirror.length < len(content):
+        mirror.append(content[mirror.length :])
+    mirror.settle()
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
 def _create(path: Path, size: int, *, distrust: bool = False) -> Loaded:
     """A new journal. ``distrust``: with an unfinished round that may have touched every leaf."""
     data = _header(size)
     if distrust:
         data += pack(Record.ROUND, index=1) + 2 * pack(Record.FRONTIER, index=leaf_count(size))
+    _put(path, data)
+    return load(path)
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Replaces the file, durably and atomically."""
     temp = path.with_name(path.name + ".new")
     _write_new(temp, data)
     os.replace(temp, path)
     _sync_folder(path.parent)
-    return load(path)
 
 
 def _keep_aside(path: Path) -> None:
