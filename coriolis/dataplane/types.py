@@ -8,7 +8,10 @@ import enum
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from coriolis.dataplane.pace import Pace
 
 MIB = 1 << 20
 LEAF_SIZE = MIB  #: bytes under one leaf digest; unit of copying, journalling and verifying
@@ -124,6 +127,7 @@ class CopyOptions:
     flushed and the journal synced after so many bytes, or seconds. ``redo_limit``: never have more bytes
     than this beyond the last durable record: what a kill can cost. ``stall_seconds``: no byte moved for so
     long raises `Stalled`. ``lock_seconds``: how long to wait for another writer of the journal to go away.
+    ``pace``: how fast to read, which may be changed meanwhile.
     """
 
     requests: int = 6
@@ -135,6 +139,7 @@ class CopyOptions:
     stall_seconds: float = 120.0
     lock_seconds: float = 10.0
     progress_seconds: float = 0.5
+    pace: Pace | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
