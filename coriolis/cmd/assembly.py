@@ -18,6 +18,7 @@ from coriolis import conf as configuration
 from coriolis.api.app import make_app
 from coriolis.api.settings import ApiSettings
 from coriolis.conductor.service import ConductorService, ConductorSettings
+from coriolis.domain.errors import Conflict
 from coriolis.rpc.bus import Bus
 from coriolis.runtime import identity, launcher, local_token, secrets
 from coriolis.runtime.metrics import Exporter
@@ -68,6 +69,8 @@ def vault(conf: cfg.ConfigOpts) -> secrets.Vault:
     """The API seals; it never opens a Barbican secret. :raises SystemExit: the key file is missing or open to others"""
     try:
         return secrets.Vault(secrets.load_keys(Path(conf.secrets.key_file)))
+    except PermissionError as error:
+        sys.exit(f"The key file cannot be used: {error}. Give it to the user that the service runs as (chown).")
     except (OSError, local_token.UnsafeFile) as error:
         sys.exit(f"The key file cannot be used: {error}. Make one with 'coriolis-manage secrets create-key'.")
 
@@ -123,7 +126,11 @@ def serve(program: str, description: str, make: Callable[[cfg.ConfigOpts], Seque
     except cfg.Error as error:
         sys.exit(f"{program}: {error}")
     log.setup(conf, program)
-    launcher.run([exporter(conf), *make(conf)])
+    try:
+        launcher.run([exporter(conf), *make(conf)])
+    except (OSError, Conflict) as error:  # no right to the state directory, a port in use, another worker's directory
+        log.getLogger(program).debug("start failed", exc_info=True)
+        sys.exit(f"{program} cannot run: {error}")
     return 0
 
 
