@@ -191,17 +191,6 @@ class Engine:
             self._moved = self._now  # slow because it was told to be
         return False
 
-    def _may_read(self, run: LeafRun) -> bool:
-        pace = self._options.pace
-        if pace is None:
-            return True
-        length = sum(part.length for part in run.parts if part.kind is not Kind.ZERO)
-        if pace.take(length, time.monotonic()):
-            return True
-        if not self._busy:
-            self._moved = self._now  # slow because it was told to be
-        return False
-
     def _read(self, run: LeafRun) -> None:
         length = leaf_span(run.index, self._size)[1]
         slot = _Slot(self._free.pop(), run, length)
