@@ -9,16 +9,13 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from coriolis.dataplane import nbd
 from coriolis.dataplane.engine import Counters, Engine
-from coriolis.dataplane.export import create_file, open_sink, opened
+from coriolis.dataplane.export import create_file, opened
 from coriolis.dataplane.feed import feed_extents, feed_size, open_feed
 from coriolis.dataplane.journal import Journal, Mirror
 from coriolis.dataplane.policy import CopyPolicy, begin
-from coriolis.dataplane.target import FileTarget, sink_failed, too_small
 from coriolis.dataplane.types import (
     CancelCheck,
     CopyOptions,
@@ -30,6 +27,7 @@ from coriolis.dataplane.types import (
     Sink,
     Source,
 )
+from coriolis.dataplane.writing import open_writer
 
 
 def copy_disk(
@@ -72,7 +70,7 @@ def copy_disk(
         if mode == "done":
             counters.resumed = size
         else:
-            target = stack.enter_context(_open_target(sink, size, options))
+            target = stack.enter_context(open_writer(sink, size, options))
             extents = feed_extents(feed, size, bitmap if mode == "dirty" else None)
             policy = CopyPolicy(book, extents, zeroed=zeroed, check=source_open.check, counters=counters)
             Engine(
@@ -120,24 +118,3 @@ def _is_there(sink: FileSink, size: int) -> bool:
     except FileNotFoundError:
         return False
     return sink.format is not DiskFormat.RAW or not stat.S_ISREG(status.st_mode) or status.st_size >= size
-
-
-@contextlib.contextmanager
-def _open_target(sink: Sink, size: int, options: CopyOptions) -> Iterator[FileTarget | list[nbd.Connection]]:
-    if isinstance(sink, FileSink) and sink.format is DiskFormat.RAW:
-        file = FileTarget(sink.path, size)
-        try:
-            yield file
-        finally:
-            file.close()
-        return
-    with open_sink(sink) as export:
-        try:
-            first = nbd.connect(export.uri, timeout=options.stall_seconds)
-            several = options.connections if first.handle.can_multi_conn() else 1
-            rest = [nbd.connect(export.uri, timeout=options.stall_seconds) for _ in range(several - 1)]
-        except nbd.Failed as error:
-            raise sink_failed(error) from None
-        if first.size < size:
-            raise too_small(first.label, first.size, size)
-        yield [first, *rest]

@@ -66,13 +66,12 @@ class FileTarget:
 
     def zero(self, offset: int, length: int) -> None:
         """Makes a range read as zeros, without allocating where the file system can."""
-        if self._punches:
-            if _libc.fallocate(self._file, _PUNCH, offset, length) == 0:
+        try:
+            if self._punches and punch(self._file, offset, length):
                 return
-            code = ctypes.get_errno()
-            if code not in _CANNOT:
-                raise self.failed(OSError(code, os.strerror(code)))
-            self._punches = False
+        except OSError as error:
+            raise self.failed(error) from None
+        self._punches = False
         while length > 0:
             some = min(length, _ZEROS.nbytes)
             self.write(_ZEROS[:some], offset)
@@ -101,6 +100,16 @@ class FileTarget:
                 os.close(fd)
         if has < size:
             raise too_small(self.label, has, size)
+
+
+def punch(fd: int, offset: int, length: int) -> bool:
+    """Makes a hole in a file; False where its file system cannot. Raises OSError."""
+    if _libc.fallocate(fd, _PUNCH, offset, length) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code not in _CANNOT:
+        raise OSError(code, os.strerror(code))
+    return False
 
 
 def too_small(label: str, has: int, needs: int) -> SinkError:

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The locks by which QEMU keeps two programs from writing one image (its block/file-posix.c: byte 100 + n says that
+somebody uses permission n, byte 200 + n that somebody lets nobody else have it).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import struct
+
+_USED, _UNSHARED = 100, 200
+_READ, _WRITE, _RESIZE = 0, 1, 3
+_LOCK = struct.Struct("hhqqi4x")  # struct flock on 64-bit Linux
+
+
+def lock_for_writing(fd: int) -> bool:
+    """Makes this process the image's only writer while ``fd`` is open; False when another program uses the image."""
+    uses = [_USED + n for n in (_READ, _WRITE, _RESIZE)] + [_UNSHARED + n for n in (_WRITE, _RESIZE)]
+    clash = [_UNSHARED + n for n in (_READ, _WRITE, _RESIZE)] + [_USED + n for n in (_WRITE, _RESIZE)]
+    for byte in uses:
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_RDLCK, 0, byte, 1, 0))
+        except OSError:
+            return False
+    return not any(_held(fd, byte) for byte in clash)
+
+
+def _held(fd: int, byte: int) -> bool:
+    """True when another open file holds a lock on the byte."""
+    found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _LOCK.pack(fcntl.F_WRLCK, 0, byte, 1, 0))
+    return bool(_LOCK.unpack(found)[0] != fcntl.F_UNLCK)
