@@ -13,7 +13,7 @@ from oslo_config import cfg
 
 from coriolis import conf as configuration
 from coriolis.cmd.database import database_of
-from coriolis.commands import migrations
+from coriolis.commands import jobs
 from coriolis.commands.explain import explain
 from coriolis.domain.errors import CoriolisError
 from coriolis.runtime import local_token, secrets
@@ -41,9 +41,9 @@ def explain_execution(conf: cfg.ConfigOpts) -> str:
 
 
 def purge(conf: cfg.ConfigOpts) -> str:
-    """Delete the records of migrations that ended long ago."""
-    count = migrations.purge(database_of(conf), older_than_days=conf.action.days)
-    return f"Deleted {count} migrations that ended more than {conf.action.days} days ago."
+    """Delete the records of migrations and deployments that ended, and of transfers that were deleted, long ago."""
+    count = jobs.purge(database_of(conf), older_than_days=conf.action.days)
+    return f"Deleted {count} jobs that ended more than {conf.action.days} days ago."
 
 
 def secrets_create_key(conf: cfg.ConfigOpts) -> str:

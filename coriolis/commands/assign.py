@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import logging
 from collections.abc import Iterable, Mapping
@@ -15,9 +16,10 @@ from coriolis.domain import effects as rules
 from coriolis.domain import outputs as naming
 from coriolis.domain.errors import Invalid
 from coriolis.domain.model import EffectState, Role, Side, Task
+from coriolis.domain.recipes.transfer import KEPT
 from coriolis.domain.settle import SWEEP
 from coriolis.rpc.messages import Assign, Attempt, Effect, Endpoint
-from coriolis.store import checkpoints, effects, endpoints, executions, migrations, outputs
+from coriolis.store import actions, checkpoints, effects, endpoints, executions, outputs, replicas
 from coriolis.store import rows as stored
 
 LOG = logging.getLogger(__name__)
@@ -28,17 +30,17 @@ class Background:
     """What tasks of some executions share: executions, jobs and endpoints by id."""
 
     runs: Mapping[str, stored.Execution]
-    jobs: Mapping[str, stored.Migration]
+    jobs: Mapping[str, stored.Action]
     accounts: Mapping[str, stored.Endpoint]
 
-    def job(self, execution_id: str) -> stored.Migration:
-        return self.jobs[self.runs[execution_id].migration_id]
+    def job(self, execution_id: str) -> stored.Action:
+        return self.jobs[self.runs[execution_id].action_id]
 
 
 def background(conn: Connection, execution_ids: Iterable[str]) -> Background:
     """Three statements for any number of executions."""
     runs = executions.find(conn, sorted(set(execution_ids)))
-    jobs = migrations.find(conn, sorted({run.migration_id for run in runs.values()}))
+    jobs = actions.find(conn, sorted({run.action_id for run in runs.values()}))
     ends = {job.origin_endpoint_id for job in jobs.values()} | {job.destination_endpoint_id for job in jobs.values()}
     return Background(runs, jobs, endpoints.find(conn, sorted(ends), None) if ends else {})
 
@@ -49,7 +51,7 @@ def assemble(
     now: dt.datetime,
     shared: Background | None = None,
 ) -> list[Assign]:
-    """The messages for these RUNNING tasks (with their positions), in this order. At most six statements, three
+    """The messages for these RUNNING tasks (with their positions), in this order. At most seven statements, four
     with ``shared`` known."""
     if not running:
         return []
@@ -64,21 +66,46 @@ def assemble(
     ledger = effects.of_tasks(conn, sorted(past))
     again = [task.id for task, _ in running.values() if task.epoch > 1]
     saved = checkpoints.of_tasks(conn, again)
+    kept = _kept(conn, running, shared)
     return [
         _assign(
             task,
             shared,
             inputs=_inputs(task, given[(task.execution_id, position)]),
-            effects=tuple(_wire(effect) for effect in _due(task, ledger.get(task.maker or task.id, []), now)),
+            effects=(
+                *(_wire(effect) for effect in _due(task, ledger.get(task.maker or task.id, []), now)),
+                *(dataclasses.replace(_wire(effect), owner=effect.owner) for effect in kept.get(task.id, ())),
+            ),
             checkpoint=saved.get(task.id),
         )
         for task, position in running.values()
     ]
 
 
+def _kept(
+    conn: Connection, running: Mapping[str, tuple[Task, int]], shared: Background
+) -> dict[str, list[rules.Effect]]:
+    """For tasks that ask for it (``KEPT``): what earlier executions have made for the same replica."""
+    asking = [(task, position) for task, position in running.values() if task.params.get(KEPT)]
+    wanted: dict[replicas.Key, set[str]] = {}
+    for task, position in asking:
+        wanted.setdefault((shared.job(task.execution_id).replica_of, position), set()).update(task.params[KEPT])
+    found = replicas.kept(conn, {key: sorted(kinds) for key, kinds in wanted.items()})
+    return {
+        task.id: [
+            effect
+            for effect in found[(shared.job(task.execution_id).replica_of, position)]
+            if effect.kind in task.params[KEPT] and effect.owner != task.id
+        ]
+        for task, position in asking
+    }
+
+
 def _assign(task: Task, shared: Background, **more: Any) -> Assign:
     assert task.session_id is not None
     run, job, accounts = shared.runs[task.execution_id], shared.job(task.execution_id), shared.accounts
+    if run.changes:
+        job = dataclasses.replace(job, **run.changes)
     source = task.side in (Side.SOURCE, Side.BOTH)
     destination = task.side in (Side.DESTINATION, Side.BOTH)
     return Assign(
@@ -98,6 +125,8 @@ def _assign(task: Task, shared: Background, **more: Any) -> Assign:
         network_map=job.network_map,
         storage_mappings=job.storage_mappings,
         request_id=run.request_id,
+        replica=None if job.kind == actions.MIGRATION else job.replica_of,
+        fence=run.fence,
         **more,
     )
 

@@ -110,7 +110,7 @@ def delete(db: Database, caller: Caller, endpoint_id: str) -> None:
         endpoints.get(conn, endpoint_id, caller.scope)
         user = endpoints.user_of(conn, endpoint_id)
         if user is not None:
-            raise Forbidden(f"The endpoint is used by migration {user}. Delete the migration first.")
+            raise Forbidden(f"The endpoint is used by {user}. Delete that first.")
         endpoints.delete(conn, [endpoint_id])
 
     db.write(use)

@@ -51,7 +51,7 @@ def _explain(conn: Connection, some_id: str) -> str:
 def _head(run: Execution) -> list[str]:
     cancel = " cancel requested" + (" with force" if run.cancel_force else "") if run.cancel_requested else ""
     return [
-        f"Execution {run.id} (number {run.number} of migration {run.migration_id}, recipe {run.recipe})",
+        f"Execution {run.id} (number {run.number} of {run.type} {run.action_id}, recipe {run.recipe})",
         f"  state {run.state}{cancel}, {run.percent} %, {run.bytes_done} of {run.bytes_total} bytes",
         f"  created {run.created_at}, started {run.started_at or '-'}, finished {run.finished_at or '-'}",
         *([f"  {run.message}"] if run.message else []),

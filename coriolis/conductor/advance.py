@@ -10,23 +10,22 @@ from collections.abc import Sequence
 
 from sqlalchemy.engine import Connection
 
+from coriolis.commands.jobs import stored_platforms
+from coriolis.conductor import replicas
 from coriolis.conductor.plans import Plans
-from coriolis.domain.capabilities import Capability
-from coriolis.domain.compile import Options, Platform, compile_instance
+from coriolis.domain.compile import Options, compile_instance
 from coriolis.domain.errors import CoriolisError
 from coriolis.domain.facts import CancelAsked
 from coriolis.domain.model import ExecutionState, Task
-from coriolis.domain.recipe import Recipe
-from coriolis.domain.recipes.migrate import MIGRATE, MOVE_DEFINITION
+from coriolis.domain.recipe import base_name
+from coriolis.domain.recipes.book import RECIPES
 from coriolis.domain.states import FINAL_EXECUTION_STATES
-from coriolis.store import executions, migrations
+from coriolis.store import actions, executions
 from coriolis.store.engine import Database
 from coriolis.store.events import NewEvent
-from coriolis.store.rows import Execution, Migration
+from coriolis.store.rows import Action, Execution
 
 LOG = logging.getLogger(__name__)
-
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (MIGRATE, MOVE_DEFINITION)}
 
 Key = tuple[str, int]
 
@@ -46,13 +45,17 @@ def compile_pending(db: Database, *, limit: int, execution_id: str | None = None
 def _compile(conn: Connection, keys: Sequence[Key], now: dt.datetime) -> None:
     plans = Plans(conn, keys, now, dt.timedelta(0))
     runs = executions.find(conn, sorted({key[0] for key in keys}))
-    jobs = migrations.find(conn, sorted({run.migration_id for run in runs.values()}))
+    jobs = actions.find(conn, sorted({run.action_id for run in runs.values()}))
+    seeds = replicas.seeds(conn, {key: jobs[runs[key[0]].action_id].replica_of for key in plans.graphs})
     for key, graph in plans.graphs.items():
         if graph.state is not ExecutionState.PENDING:
             continue
         run = runs[key[0]]
         try:
-            plans.add(key, compiled(run, jobs[run.migration_id], graph.row.instance))
+            given = seeds.get(key, {})
+            plans.add(
+                key, compiled(run, jobs[run.action_id], graph.row.instance, frozenset(map(base_name, given))), given
+            )
             plans.turn(key, ExecutionState.RUNNING)
         except CoriolisError as error:
             plans.turn(key, ExecutionState.ERROR, error.message)
@@ -61,25 +64,29 @@ def _compile(conn: Connection, keys: Sequence[Key], now: dt.datetime) -> None:
     plans.save()
 
 
-def compiled(run: Execution, job: Migration, instance: str) -> list[Task]:
-    """The graph of one instance. What the platforms can do was written down when the job was accepted.
+def compiled(run: Execution, job: Action, instance: str, seeds: frozenset[str] = frozenset()) -> list[Task]:
+    """The graph of one instance. What the platforms can do was written down when the job was accepted; ``seeds``: what
+    the replica holds.
 
     :raises CoriolisError: the job does not compile
     """
-    source, destination = (_platform(run.capabilities[side]) for side in ("source", "destination"))
+    source, destination = stored_platforms(run)
     return compile_instance(
         RECIPES[run.recipe],
         execution_id=run.id,
         instance=instance,
         source=source,
         destination=destination,
-        options=Options(rounds=job.replication_count, shutdown=job.shutdown_instances),
+        options=Options(rounds=rounds(job, run), shutdown=run.shutdown_instances, seeds=seeds),
     )
 
 
-def _platform(stored: Sequence[str]) -> Platform:
-    provider, *capabilities = stored
-    return Platform(provider, frozenset(Capability(name) for name in capabilities))
+def rounds(job: Action, run: Execution) -> int:
+    """How often an execution replicates. One that shuts the source down does it once before, so that little is left
+    to be copied while the source is off."""
+    if job.kind == actions.TRANSFER:
+        return 2 if run.shutdown_instances else 1
+    return job.replication_count
 
 
 def cancel_asked(db: Database, *, limit: int, quarantine: dt.timedelta) -> int:

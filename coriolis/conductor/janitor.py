@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forgets what is no longer needed, in small chunks: old migrations, idempotency keys, dead sessions."""
+"""Forgets what is no longer needed, in small chunks: old jobs, idempotency keys, dead sessions."""
 
 from __future__ import annotations
 
 import datetime as dt
 
-from coriolis.commands import migrations
+from coriolis.commands import jobs
 from coriolis.store import idempotency, sessions
 from coriolis.store.engine import Database
 
@@ -17,7 +17,7 @@ SESSIONS_KEPT = dt.timedelta(days=7)
 def clean(db: Database, *, retention_days: int) -> int:
     """One chunk of each kind; gives how many rows of the largest kind went, so that the caller knows to come again.
 
-    ``retention_days`` 0 keeps migrations.
+    ``retention_days`` 0 keeps jobs.
     """
     now = db.utcnow()
     gone = [
@@ -25,5 +25,5 @@ def clean(db: Database, *, retention_days: int) -> int:
         db.write(sessions.forget, now - SESSIONS_KEPT, CHUNK),
     ]
     if retention_days:
-        gone.append(migrations.purge_chunk(db, now - dt.timedelta(days=retention_days), limit=CHUNK))
+        gone.append(jobs.purge_chunk(db, now - dt.timedelta(days=retention_days), limit=CHUNK))
     return max(gone)

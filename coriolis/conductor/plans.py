@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from coriolis.conductor import rollup
+from coriolis.conductor import replicas, rollup
 from coriolis.domain import progress
 from coriolis.domain.effects import Effect, loose_from
 from coriolis.domain.facts import Completed, Decision, Fact, Snapshot
@@ -44,6 +44,10 @@ class Graph:
     message: str | None = None
     result: Any = None
     touched: bool = False
+
+    @property
+    def ended(self) -> bool:
+        return self.state in FINAL_EXECUTION_STATES and self.state != self.row.state
 
     def snapshot(self, at: dt.datetime) -> Snapshot:
         loose: dict[str, dt.datetime] = {}
@@ -85,11 +89,15 @@ class Plans:
         self._stops: dict[str, set[str]] = {}
         self._doubts: list[str] = []
 
-    def add(self, key: Key, new: Sequence[Task]) -> None:
-        """A compiled graph for an instance that has none."""
+    def add(self, key: Key, new: Sequence[Task], seeds: Mapping[str, Any] | None = None) -> None:
+        """A compiled graph for an instance that has none. ``seeds``: what its tasks may take of the replica; they are
+        kept with the graph's first task, so that the run shows what it began with."""
         graph = self.graphs[key]
         graph.tasks = {task.id: task for task in new}
         graph.touched = True
+        taken = {name: value for name, value in (seeds or {}).items() if any(name in one.takes for one in new)}
+        if taken:
+            self._outputs.append((key, new[0].id, taken))
 
     def turn(self, key: Key, state: ExecutionState, message: str | None = None) -> None:
         """Gives an instance a state that no planner's decision has brought about."""
@@ -162,6 +170,8 @@ class Plans:
         outputs.store(conn, self._outputs)
         effects.doubt(conn, self._doubts, now + self.quarantine, now)
         self._save_instances()
+        ended = {key: graph for key, graph in self.graphs.items() if graph.ended}
+        replicas.settle(conn, {key: (graph.state, tuple(graph.tasks.values())) for key, graph in ended.items()}, now)
         rollup.runs(conn, self._turned(), now)
         events.append(conn, self._events, now)
         outbox.put(conn, self._hints(changes, new), now)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What executions and migrations show of their instances: state, percent, bytes. Lists read one row for it."""
+"""What executions and jobs show of their instances: state, percent, bytes. Lists read one row for it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from coriolis.commands import jobs
 from coriolis.domain import progress
 from coriolis.domain.model import ExecutionState
 from coriolis.domain.states import FINAL_EXECUTION_STATES
-from coriolis.store import executions, migrations, tasks
+from coriolis.store import actions, executions, tasks
 from coriolis.store import progress as progress_rows
 from coriolis.store.events import shorten
-from coriolis.store.rows import Execution, ExecutionInstance
+from coriolis.store.rows import Action, Execution, ExecutionInstance
 
 Key = tuple[str, int]
 
-BYTE_KINDS = ("copy",)  # kinds of tasks whose progress counts bytes of disks
+BYTE_KINDS = ("copy", "clone")  # kinds of tasks whose progress counts bytes of disks
 
 
 def runs(conn: Connection, execution_ids: Sequence[str], now: dt.datetime) -> None:
-    """Derives the state of these executions, and of their migrations, from their instances. At most six statements.
+    """Derives the state of these executions, and of their jobs, from their instances. At most six statements, and a
+    few more when a transfer's execution ends.
 
     The rows of the executions are held first, so that of two conductors which end the last two instances, the later
     one sees both.
@@ -36,22 +38,48 @@ def runs(conn: Connection, execution_ids: Sequence[str], now: dt.datetime) -> No
         (run, change) for run in held.values() if (change := _run_change(run, instances[run.id], now)) is not None
     ]
     executions.update(conn, [{"b_id": run.id, **change} for run, change in changed])
-    migrations.update(
+    before = actions.find(conn, [run.action_id for run, _ in changed if run.number > 1])
+    actions.update(
         conn,
         [
             {
-                "b_id": run.migration_id,
+                "b_id": run.action_id,
                 "last_execution_status": change["state"],
                 "message": change["message"],
                 "percent": change["percent"],
                 "bytes_done": change["bytes_done"],
                 "bytes_total": change["bytes_total"],
-                "transfer_result": {one.instance: one.result for one in instances[run.id] if one.result} or None,
+                "transfer_result": _results(before.get(run.action_id), instances[run.id]),
                 "updated_at": now,
             }
             for run, change in changed
         ],
     )
+    for run, change in changed:
+        if change["finished_at"] is not None:
+            _over(conn, run, ExecutionState(change["state"]), now)
+
+
+def _results(before: Action | None, instances: Sequence[ExecutionInstance]) -> dict[str, Any] | None:
+    """The machines made; those of earlier runs stay, of which a retry does not speak."""
+    known = (before.transfer_result if before else None) or {}
+    return {**known, **{one.instance: one.result for one in instances if one.result}} or None
+
+
+def _over(conn: Connection, run: Execution, state: ExecutionState, now: dt.datetime) -> None:
+    """What the end of an execution brings about: an update's new values hold, deployments that waited begin."""
+    good = state is ExecutionState.COMPLETED
+    if run.changes and good:
+        actions.update(conn, [{"b_id": run.action_id, **run.changes}])
+    if not run.auto_deploy:
+        return
+    waiting = actions.waiting(conn, [run.id])
+    if good:
+        jobs.release(conn, waiting, now)
+    elif waiting:
+        message = f"Not deployed: the execution {run.number} that it waited for is {state.value}."
+        end = ExecutionState.CANCELED if state is ExecutionState.CANCELED else ExecutionState.ERROR
+        jobs.end_waiting(conn, waiting, end, message, now)
 
 
 def _run_change(run: Execution, instances: Sequence[ExecutionInstance], now: dt.datetime) -> dict[str, Any] | None:
@@ -75,7 +103,7 @@ def _run_change(run: Execution, instances: Sequence[ExecutionInstance], now: dt.
 
 
 def amounts(conn: Connection, keys: Sequence[Key], now: dt.datetime) -> None:
-    """Counts bytes and percent of these instances anew, and of their executions and migrations. At most eight
+    """Counts bytes and percent of these instances anew, and of their executions and jobs. At most eight
     statements; a figure that is written twice at the same time is right again with the next report."""
     if not keys:
         return
@@ -108,4 +136,4 @@ def amounts(conn: Connection, keys: Sequence[Key], now: dt.datetime) -> None:
         if found[run_id].state not in FINAL_EXECUTION_STATES
     ]
     executions.update(conn, [{"b_id": run.id, **values} for run, values in figures])
-    migrations.update(conn, [{"b_id": run.migration_id, **values} for run, values in figures])
+    actions.update(conn, [{"b_id": run.action_id, **values} for run, values in figures])

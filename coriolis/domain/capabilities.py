@@ -25,6 +25,7 @@ class Capability(enum.StrEnum):
     COMPUTE = "compute"
     MINIONS = "minions"
     MORPHING = "morphing"
+    OPTIONS = "options"  # knows which values the options of its environments can have on this platform
 
 
 SOURCE_NEEDS = frozenset({Capability.INVENTORY, Capability.SNAPSHOTS, Capability.READ_BLOCKS})
@@ -33,6 +34,8 @@ DESTINATION_NEEDS = frozenset({Capability.PLANNING, Capability.VOLUMES, Capabili
 WIRE_DESTINATION = 4
 WIRE_SOURCE = 8
 WIRE_CONNECTION = 16
+WIRE_SOURCE_MINIONS = 524288
+WIRE_DESTINATION_MINIONS = 1048576
 
 # (wire number, what must all be declared for it)
 _WIRE_TYPES: tuple[tuple[int, frozenset[Capability]], ...] = (
@@ -42,9 +45,16 @@ _WIRE_TYPES: tuple[tuple[int, frozenset[Capability]], ...] = (
     (32, frozenset({Capability.INVENTORY})),
     (64, frozenset({Capability.MORPHING})),
     (128, frozenset({Capability.NETWORKS})),
+    (512, DESTINATION_NEEDS),  # what a schema says of an option's values is there without any capability
     (4096, SOURCE_NEEDS),
     (16384, DESTINATION_NEEDS),
     (32768, frozenset({Capability.STORAGE})),
+    (65536, SOURCE_NEEDS),  # updates are the engine's work
+    (131072, SOURCE_NEEDS),
+    (262144, DESTINATION_NEEDS),
+    (WIRE_SOURCE_MINIONS, SOURCE_NEEDS | {Capability.MINIONS}),
+    (WIRE_DESTINATION_MINIONS, DESTINATION_NEEDS | {Capability.MINIONS}),
+    (2097152, frozenset({Capability.INVENTORY})),
 )
 
 

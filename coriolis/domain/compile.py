@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from coriolis.domain.capabilities import Capability
 from coriolis.domain.errors import Invalid, Unsupported
 from coriolis.domain.model import Json, Need, RetryPolicy, Role, Side, Task, TaskState
-from coriolis.domain.recipe import PREVIOUS, Recipe, Removal, Rounds, Step, When, base_name
+from coriolis.domain.recipe import PREVIOUS, REPLICA, Recipe, Removal, Rounds, Step, When, base_name
 
 MAX_ROUNDS = 100
+UNLESS_COMPLETED = "unless_completed"  # parameter of an undo, see ``recipe.Removal``
 
 _IDS = uuid.UUID("6f1b9b0e-6f4a-5d5e-9a53-0c2f4e0c7a11")
 
@@ -33,10 +34,12 @@ class Platform:
 
 @dataclass(frozen=True)
 class Options:
-    """What the user's request says about the graph. ``rounds`` of replication; more than one need increments."""
+    """What the user's request says about the graph. ``rounds`` of replication; more than one need increments.
+    ``seeds``: what the replica holds, of ``recipe.SEEDS``."""
 
     rounds: int = 1
     shutdown: bool = False
+    seeds: frozenset[str] = frozenset()
 
 
 def task_id(execution_id: str, instance: str, name: str) -> str:
@@ -113,7 +116,7 @@ def prepare(recipe: Recipe, source: Platform, destination: Platform, options: Op
     steps = [step for step in recipe.steps if _wanted(step, source, options)]
     for step in steps:
         _check_capabilities(step, source, destination)
-    binder = _Binder(recipe, steps, rounds)
+    binder = _Binder(recipe, steps, rounds, options.seeds)
     work = [_work_line(binder, step, number, source, destination) for step, number in _occurrences(steps, rounds)]
     below = _descendants(work)
     made_by = {_name(step, number): step for step, number in _occurrences(steps, rounds)}
@@ -184,9 +187,10 @@ def _name(step: Step, number: int | None) -> str:
 class _Binder:
     """Finds which occurrence of which step a name in a recipe means."""
 
-    def __init__(self, recipe: Recipe, steps: list[Step], rounds: int) -> None:
+    def __init__(self, recipe: Recipe, steps: list[Step], rounds: int, seeds: frozenset[str]) -> None:
         self.recipe = recipe
         self.rounds = rounds
+        self.seeds = seeds
         self.steps = {step.name: step for step in steps}
         self.givers = {name: step for step in recipe.steps for name in step.gives}
 
@@ -204,10 +208,14 @@ class _Binder:
             return None
         return step, at
 
-    def taken(self, step: Step, number: int | None) -> list[tuple[str, str]]:
-        """(name of the stored output, name of the line that gives it) of all that the step takes."""
-        bound = []
+    def taken(self, step: Step, number: int | None) -> list[tuple[str, str | None]]:
+        """(name of the stored output, name of the line that gives it, or None) of all that the step takes."""
+        bound: list[tuple[str, str | None]] = []
         for reference in step.takes:
+            if reference.endswith(REPLICA):
+                if base_name(reference) in self.seeds:
+                    bound.append((reference, None))
+                continue
             giver = self.givers[base_name(reference)]
             found = self.occurrence(reference, giver, number)
             if found is None and giver.name not in self.steps:
@@ -225,7 +233,7 @@ def _stored(output: str, number: int | None) -> str:
 
 def _work_line(binder: _Binder, step: Step, number: int | None, source: Platform, destination: Platform) -> Line:
     taken = binder.taken(step, number)
-    parents = {line: None for _, line in taken}
+    parents = {line: None for _, line in taken if line is not None}
     if step.each:
         root = binder.occurrence(step.each, binder.givers[step.each.split(".", 1)[0]], number)
         if root is None or root[1] is not None:
@@ -259,6 +267,7 @@ def _work_line(binder: _Binder, step: Step, number: int | None, source: Platform
 
 def _removal_line(role: Role, maker: Line, removal: Removal, parents: tuple[str, ...]) -> Line:
     need = Need(provider=maker.needs[0].provider, capabilities=removal.capabilities)
+    params = (*maker.params, (UNLESS_COMPLETED, True)) if removal.unless_completed else maker.params
     return Line(
         name=f"{role}/{maker.name}",
         kind=removal.kind,
@@ -269,7 +278,7 @@ def _removal_line(role: Role, maker: Line, removal: Removal, parents: tuple[str,
         takes=maker.takes,
         gives=(),
         each=maker.each,
-        params=maker.params,
+        params=params,
         needs=(need,),
         retry=removal.retry,
         maker=maker.name,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from coriolis.domain.errors import Invalid
 from coriolis.domain.model import Json, Task
-from coriolis.domain.recipe import PREVIOUS, base_name
+from coriolis.domain.recipe import PREVIOUS, REPLICA, base_name
 
 
 def inputs(task: Task, stored: Mapping[str, Json]) -> dict[str, Json]:
@@ -54,6 +54,8 @@ def named(task: Task, given: Mapping[str, Json]) -> dict[str, Json]:
 def local_name(task: Task, stored: str) -> str:
     """The name that the recipe and the worker use for this stored name."""
     plain = stored.split("/", 1)[0]
+    if plain.endswith(REPLICA):
+        return plain
     number = task.params.get("round")
     if number is not None and plain.endswith(f"@{number - 1}"):
         return base_name(plain) + PREVIOUS

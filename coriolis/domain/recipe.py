@@ -3,6 +3,7 @@
 
 Names of outputs. A step of a recipe with rounds writes ``snapshot`` for the output of the same round (or of the one
 time that the step runs), and ``snapshot@prev`` for that of the round before, which is left out in the first round.
+``snapshot@replica`` is what earlier executions of the transfer have left; it is left out when there is nothing.
 A step with ``each`` gives its outputs per item; another step with the same ``each`` takes its own item's, any other
 step takes all of them, as a mapping from item to value. The worker sees the very names that the recipe uses.
 """
@@ -19,6 +20,8 @@ from coriolis.domain.errors import Invalid
 from coriolis.domain.model import RetryPolicy, Side
 
 PREVIOUS = "@prev"
+REPLICA = "@replica"
+SEEDS = frozenset({"vm", "layout", "volumes", "snapshot", "digest"})  # what a replica may hold
 
 WORK_RETRY = RetryPolicy()
 COPY_RETRY = RetryPolicy(attempts=20, first_delay=5.0, lost_sessions=10)
@@ -54,6 +57,7 @@ class Removal:
     capabilities: frozenset[Capability]
     waits_for: frozenset[str] | None = None
     retry: RetryPolicy = REMOVAL_RETRY
+    unless_completed: bool = False  # an undo: what a completed maker has made stays, whatever comes after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +127,8 @@ def problems(steps: tuple[Step, ...]) -> list[str]:
     for position, step in enumerate(steps):
         found += _step_problems(step)
         roots = (step.each.split(".", 1)[0],) if step.each else ()
-        for name in (*step.takes, *roots):
+        found += [f"{step.name} takes '{name}', which no replica holds" for name in step.takes if _is_strange(name)]
+        for name in (*(name for name in step.takes if not name.endswith(REPLICA)), *roots):
             maker = makers.get(base_name(name))
             if maker is None:
                 found.append(f"{step.name} takes '{name}', which no step gives")
@@ -139,6 +144,10 @@ def problems(steps: tuple[Step, ...]) -> list[str]:
             if names.get(name, -1) <= position:
                 found.append(f"the undo of {step.name} waits for that of '{name}', which is no later step")
     return found
+
+
+def _is_strange(name: str) -> bool:
+    return name.endswith(REPLICA) and base_name(name) not in SEEDS
 
 
 def _step_problems(step: Step) -> list[str]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from coriolis.domain import machine
-from coriolis.domain.compile import task_id
+from coriolis.domain.compile import UNLESS_COMPLETED, task_id
 from coriolis.domain.facts import Change, Decision, Event, Snapshot
 from coriolis.domain.model import ExecutionState, Role, Task, TaskState
 from coriolis.domain.states import EXECUTION, FINAL_EXECUTION_STATES, FINAL_TASK_STATES, TASK, ExecutionFact, TaskFact
@@ -113,7 +113,7 @@ def _settle_undo(board: Board, task: Task, doomed: bool) -> None:
     source while its copy still runs, or to delete volumes under a machine, would only make it worse."""
     if task.state is not TaskState.SCHEDULED:
         return
-    if not doomed:
+    if not doomed or _stays(board, task):
         board.move(task, TaskFact.NOT_NEEDED)
     elif _over(board, task.parents):
         stuck = [board.tasks[parent] for parent in task.parents if _undo_failed(board.tasks[parent])]
@@ -123,6 +123,11 @@ def _settle_undo(board: Board, task: Task, doomed: bool) -> None:
         if _is_needed(board, task):
             board.tell("ERROR", f"{task.name} is not run, because {min(each.name for each in stuck)} failed.", task)
         board.move(task, TaskFact.NOT_NEEDED)
+
+
+def _stays(board: Board, undo: Task) -> bool:
+    maker = board.tasks.get(undo.maker or "")
+    return bool(undo.params.get(UNLESS_COMPLETED)) and maker is not None and maker.state is TaskState.COMPLETED
 
 
 def _undo_failed(task: Task) -> bool:

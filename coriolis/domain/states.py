@@ -83,6 +83,8 @@ EXECUTION = Table(  # of an execution, and of each instance in it
     final=frozenset({X.COMPLETED, X.ERROR, X.CANCELED}),
     rows=(
         Row(G.SUBMITTED, X.UNEXECUTED, X.PENDING),
+        Row(G.FAILED, X.UNEXECUTED, X.ERROR),  # what it waited for failed
+        Row(G.CANCELED, X.UNEXECUTED, X.CANCELED),
         Row(G.COMPILED, X.PENDING, X.RUNNING),
         Row(G.FAILED, X.PENDING, X.ERROR),  # does not compile
         Row(G.CANCELED, X.PENDING, X.CANCELED),  # before it was compiled

@@ -49,6 +49,7 @@ class Effect:
     state: str  # intended, live, gone
     ref: Json = None
     doubtful: bool = False  # intended by an attempt that was cut off: never adopt it (domain.effects)
+    owner: str | None = None  # the task that made it, when that is neither this one nor its maker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +104,24 @@ class Registered:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stream:
+    """An attempt that moves disk bytes. ``rate``: bytes per second that it has read lately. What budgets may match:
+    the storage backends that it reads and writes, and the host that a provider names as the source's."""
+
+    rate: float = 0.0
+    source_storage: str | None = None
+    destination_storage: str | None = None
+    source_host: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttemptReport:
     task_id: str
     epoch: int
     progress: tuple[Progress, ...] = ()
     events: tuple[Event, ...] = ()
     checkpoint: Json = None  # None: unchanged
+    stream: Stream | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,14 +135,26 @@ class Sync:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Share:
+    """What a stream may use from now on: bytes per second, None for no limit. ``backoff_factor``: it slows down while
+    reads take so many times as long as they usually do."""
+
+    task_id: str
+    bytes_per_second: float | None = None
+    backoff_factor: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SyncReply:
-    """``accepted`` False: the session is dead; kill all children and register anew. Task ids in the lists."""
+    """``accepted`` False: the session is dead; kill all children and register anew. Task ids in the lists. A stream
+    that is not among the ``shares`` has no limit."""
 
     accepted: bool
     cancel: tuple[str, ...] = ()  # ask the attempt to stop
     revoke: tuple[str, ...] = ()  # not yours any more: kill without reverting
     missing: tuple[Assign, ...] = ()  # yours, but you do not run them (a lost message): start
     drain: bool = False
+    shares: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +196,64 @@ class EffectAck:
     effect: Effect | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class JournalOpen:
+    """An attempt takes over the journal ``name`` of its job, which the conductor keeps. Each opening has a new turn."""
+
+    attempt: Attempt
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class JournalOpened:
+    """``before``: the turn of the last writer, 0 for a new journal. ``length``: bytes that are kept."""
+
+    accepted: bool
+    before: int = 0
+    turn: int = 0
+    length: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class JournalRead:
+    attempt: Attempt
+    name: str
+    offset: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class JournalPieces:
+    """Some pieces in order, each compressed by zlib, in base64; they end at ``end``."""
+
+    accepted: bool
+    pieces: tuple[str, ...] = ()
+    end: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class JournalWrite:
+    """``size`` bytes at ``offset``, compressed by zlib, in base64. ``draft``: they belong to what shall replace the
+    journal; with ``done`` it does, otherwise more follows."""
+
+    attempt: Attempt
+    name: str
+    turn: int
+    offset: int
+    size: int
+    data: str
+    draft: bool = False
+    done: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class JournalAck:
+    """``accepted`` False: another writer has taken over. ``length``: bytes that are kept now, drafts not counted; a
+    piece that does not continue the journal is not taken, and changes nothing."""
+
+    accepted: bool
+    length: int = 0
+
+
 # ---- scheduler / conductor -> worker ---------------------------------------------------------------------------
 
 
@@ -197,6 +280,8 @@ class Assign:
     effects: tuple[Effect, ...] = ()  # of this task so far; for undo and cleanup, the maker's
     checkpoint: Json = None
     request_id: str | None = None
+    replica: str | None = None  # the transfer whose replica the run writes or reads; journals go by it
+    fence: int = 0  # of the run among those of the replica: what comes later may write over what came before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,16 +298,20 @@ class Cancel:
 class ProviderCall:
     """What a platform says now. ``endpoint.type`` names the provider; its connection info is absent for ``schemas``.
 
-    =============== ====================================== =====================================================
-    operation       arguments                              value of the reply
-    =============== ====================================== =====================================================
-    check           none                                   None
-    list_instances  environment, marker, limit, name       list of ``InstanceSummary``
-    get_instance    environment, name                      ``Instance``
-    list_networks   environment                            list of ``Network``
-    list_storage    environment                            ``StorageInventory``
-    schemas         none                                   {"connection", "source", "destination"}: schema or None
-    =============== ====================================== =====================================================
+    ================ ===================================== =====================================================
+    operation        arguments                             value of the reply
+    ================ ===================================== =====================================================
+    check            none                                  None
+    list_instances   environment, marker, limit, name      list of ``InstanceSummary``
+    get_instance     environment, name                     ``Instance``
+    list_networks    environment                           list of ``Network``
+    list_storage     environment                           ``StorageInventory``
+    list_options     of (``OptionsOf``), environment,      list of ``Option``, without those that the schema tells
+                     names (None: all)
+    export_inventory environment                           list of {"summary": ``InstanceSummary``, "instance":
+                                                           ``Instance`` or None, "problem": why there is none}
+    schemas          none                                  ``Provider.schemas``: part -> schema or None
+    ================ ===================================== =====================================================
     """
 
     operation: str
@@ -262,6 +351,9 @@ METHODS: dict[str, dict[str, tuple[type, type | None]]] = {
         "sync": (Sync, SyncReply),
         "result": (Result, Ack),
         "effect": (EffectWrite, EffectAck),
+        "journal_open": (JournalOpen, JournalOpened),
+        "journal_read": (JournalRead, JournalPieces),
+        "journal_write": (JournalWrite, JournalAck),
         "wake": (Wake, None),
     },
     SCHEDULER: {

@@ -26,7 +26,7 @@ _OF_INSTANCES = select(effect).where(_HERE).order_by(*_ORDER)
 _OF_TASKS = select(effect).where(effect.c.task_id.in_(bindparam("ids", expanding=True))).order_by(*_ORDER)
 
 
-def _load(row: AnyRow) -> Effect:
+def load(row: AnyRow) -> Effect:
     return Effect(
         key=row.key,
         owner=row.task_id,
@@ -45,7 +45,7 @@ def of_instances(conn: Connection, keys: Sequence[Key]) -> dict[Key, list[Effect
     found: dict[Key, list[Effect]] = {key: [] for key in keys}
     if keys:
         for row in conn.execute(_OF_INSTANCES, {"keys": list(keys)}):
-            found[(row.execution_id, row.position)].append(_load(row))
+            found[(row.execution_id, row.position)].append(load(row))
     return found
 
 
@@ -54,7 +54,7 @@ def of_tasks(conn: Connection, owners: Iterable[str]) -> dict[str, list[Effect]]
     found: dict[str, list[Effect]] = {owner: [] for owner in owners}
     if found:
         for row in conn.execute(_OF_TASKS, {"ids": list(found)}):
-            found[row.task_id].append(_load(row))
+            found[row.task_id].append(load(row))
     return found
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from coriolis.domain.errors import NotFound
 from coriolis.store import paging
 from coriolis.store.rows import Endpoint, load
-from coriolis.store.tables import endpoint, migration
+from coriolis.store.tables import action, endpoint
 
 ORDER = paging.Order(
     keys={
@@ -65,9 +65,10 @@ def update(conn: Connection, endpoint_id: str, values: Mapping[str, Any]) -> Non
 
 
 def user_of(conn: Connection, endpoint_id: str) -> str | None:
-    """The id of a migration that refers to the endpoint, if any."""
-    either = or_(migration.c.origin_endpoint_id == endpoint_id, migration.c.destination_endpoint_id == endpoint_id)
-    return conn.execute(select(migration.c.id).where(either).limit(1)).scalar()
+    """The kind and id of a job that refers to the endpoint, if any."""
+    either = or_(action.c.origin_endpoint_id == endpoint_id, action.c.destination_endpoint_id == endpoint_id)
+    row = conn.execute(select(action.c.kind, action.c.id).where(either).limit(1)).first()
+    return f"{row.kind} {row.id}" if row else None
 
 
 def delete(conn: Connection, endpoint_ids: Iterable[str]) -> None:

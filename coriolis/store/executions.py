@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -69,16 +70,20 @@ def get(conn: Connection, execution_id: str, project_id: str | None = None) -> E
     return load(Execution, row)
 
 
-def latest(conn: Connection, migration_ids: Sequence[str]) -> dict[str, Execution]:
-    """The latest execution of each of these migrations. One statement."""
-    if not migration_ids:
+def latest(conn: Connection, action_ids: Sequence[str]) -> dict[str, Execution]:
+    """The latest execution of each of these jobs, deleted ones left out. One statement."""
+    if not action_ids:
         return {}
-    query = select(execution).where(execution.c.migration_id.in_(list(migration_ids))).order_by(execution.c.number)
-    return {row.migration_id: load(Execution, row) for row in conn.execute(query)}
+    mine = (execution.c.action_id.in_(list(action_ids)), execution.c.deleted_at.is_(None))
+    query = select(execution).where(*mine).order_by(execution.c.number)
+    return {row.action_id: load(Execution, row) for row in conn.execute(query)}
 
 
-def page(conn: Connection, migration_id: str, wanted: paging.Page) -> list[Execution]:
-    query = select(execution).where(execution.c.migration_id == migration_id)
+def page(conn: Connection, action_id: str, wanted: paging.Page, *, statuses: Sequence[str] = ()) -> list[Execution]:
+    """The executions of a job, deleted ones left out."""
+    query = select(execution).where(execution.c.action_id == action_id, execution.c.deleted_at.is_(None))
+    if statuses:
+        query = query.where(execution.c.state.in_(list(statuses)))
     return [load(Execution, row) for row in paging.fetch(conn, query, wanted, ORDER)]
 
 
@@ -95,6 +100,45 @@ def instances_of(conn: Connection, execution_ids: Sequence[str]) -> dict[str, li
         for row in conn.execute(_INSTANCES, {"ids": list(execution_ids)}):
             found[row.execution_id].append(load(ExecutionInstance, row))
     return found
+
+
+def next_number(conn: Connection, action_id: str) -> int:
+    """The number of a job's next execution; deleted ones count. The caller holds the job."""
+    query = select(func.max(execution.c.number)).where(execution.c.action_id == action_id)
+    return int(conn.execute(query).scalar() or 0) + 1
+
+
+def has_completed(conn: Connection, action_id: str, kind: str) -> bool:
+    """Whether an execution of this type has ended well, deleted ones included."""
+    query = select(execution.c.id).where(
+        execution.c.action_id == action_id,
+        execution.c.type == kind,
+        execution.c.state == ExecutionState.COMPLETED.value,
+    )
+    return conn.execute(query.limit(1)).first() is not None
+
+
+def completed_positions(conn: Connection, action_id: str, execution_id: str | None = None) -> set[int]:
+    """The machines that some execution of the job, or this one, has completed."""
+    query = (
+        select(execution_instance.c.position)
+        .join(execution, execution.c.id == execution_instance.c.execution_id)
+        .where(execution.c.action_id == action_id, execution_instance.c.state == ExecutionState.COMPLETED.value)
+    )
+    if execution_id is not None:
+        query = query.where(execution.c.id == execution_id)
+    return set(conn.execute(query).scalars())
+
+
+def turn_instances(
+    conn: Connection, execution_ids: Sequence[str], state: str, message: str | None, finished_at: dt.datetime | None
+) -> None:
+    """Gives all machines of executions that have no graphs yet another state."""
+    conn.execute(
+        sql_update(execution_instance)
+        .where(execution_instance.c.execution_id.in_(list(execution_ids)))
+        .values(state=state, message=message, finished_at=finished_at, version=execution_instance.c.version + 1)
+    )
 
 
 # ---- for the planner -------------------------------------------------------------------------------------------

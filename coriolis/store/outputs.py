@@ -54,3 +54,13 @@ def fetch(conn: Connection, wanted: Mapping[Key, Iterable[str]]) -> dict[Key, di
     for row in conn.execute(query):
         found[(row.execution_id, row.position)][row.name] = row.value
     return found
+
+
+def of_instances(conn: Connection, keys: Sequence[Key]) -> dict[Key, dict[str, Any]]:
+    """All outputs of these instances. One statement."""
+    found: dict[Key, dict[str, Any]] = {key: {} for key in keys}
+    if keys:
+        here = tuple_(task_output.c.execution_id, task_output.c.position).in_(list(keys))
+        for row in conn.execute(select(task_output).where(here)):
+            found[(row.execution_id, row.position)][row.name] = row.value
+    return found

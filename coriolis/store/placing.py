@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from coriolis.domain.model import Side, Task, TaskState
 from coriolis.store import fence
-from coriolis.store.tables import endpoint, execution, migration, task
+from coriolis.store.tables import action, endpoint, execution, task
 from coriolis.store.task_rows import from_row
 
 
@@ -66,12 +66,12 @@ def ready(
         query = query.where(task.c.needs_key.not_in(list(without_keys)))
     if without_endpoints:
         for side, column in (
-            (Side.SOURCE, migration.c.origin_endpoint_id),
-            (Side.DESTINATION, migration.c.destination_endpoint_id),
+            (Side.SOURCE, action.c.origin_endpoint_id),
+            (Side.DESTINATION, action.c.destination_endpoint_id),
         ):
             full = (
                 select(execution.c.id)
-                .join(migration, migration.c.id == execution.c.migration_id)
+                .join(action, action.c.id == execution.c.action_id)
                 .where(column.in_(list(without_endpoints)))
             )
             query = query.where(
@@ -88,11 +88,11 @@ class Load:
     endpoints: dict[str, int]
 
 
-_LOAD = (task.c.session_id, task.c.side, migration.c.origin_endpoint_id, migration.c.destination_endpoint_id)
+_LOAD = (task.c.session_id, task.c.side, action.c.origin_endpoint_id, action.c.destination_endpoint_id)
 _RUNNING = (
     select(*_LOAD, func.count())
     .join(execution, execution.c.id == task.c.execution_id)
-    .join(migration, migration.c.id == execution.c.migration_id)
+    .join(action, action.c.id == execution.c.action_id)
     .where(task.c.state == TaskState.RUNNING.value)
     .group_by(*_LOAD)
 )
@@ -113,10 +113,10 @@ def regions_of_executions(conn: Connection, execution_ids: Sequence[str]) -> dic
     found: dict[str, set[str]] = {execution_id: set() for execution_id in execution_ids}
     query = (
         select(execution.c.id, endpoint.c.mapped_regions)
-        .join(migration, migration.c.id == execution.c.migration_id)
+        .join(action, action.c.id == execution.c.action_id)
         .join(
             endpoint,
-            or_(endpoint.c.id == migration.c.origin_endpoint_id, endpoint.c.id == migration.c.destination_endpoint_id),
+            or_(endpoint.c.id == action.c.origin_endpoint_id, endpoint.c.id == action.c.destination_endpoint_id),
         )
         .where(execution.c.id.in_(list(execution_ids)))
     )

@@ -34,10 +34,16 @@ class Endpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Migration:
+class Action:
+    """A job: a migration, a transfer or a deployment."""
+
     id: str
+    kind: str
     project_id: str
     user_id: str
+    scenario: str | None
+    transfer_id: str | None
+    deployer_id: str | None
     origin_endpoint_id: str
     destination_endpoint_id: str
     instances: list[str]
@@ -49,7 +55,9 @@ class Migration:
     notes: str | None
     shutdown_instances: bool
     replication_count: int
+    clone_disks: bool
     skip_os_morphing: bool
+    fence: int
     last_execution_status: str
     message: str | None
     percent: int
@@ -59,17 +67,27 @@ class Migration:
     request_id: str | None
     created_at: dt.datetime
     updated_at: dt.datetime | None
+    deleted_at: dt.datetime | None
+
+    @property
+    def replica_of(self) -> str:
+        """The transfer whose replica its runs write or read; a migration has its own."""
+        return self.transfer_id or self.id
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     id: str
-    migration_id: str
+    action_id: str
     project_id: str
     number: int
     type: str
     recipe: str
     capabilities: dict[str, list[str]]
+    shutdown_instances: bool
+    auto_deploy: bool
+    fence: int
+    changes: dict[str, Json] | None
     state: str
     cancel_requested: bool
     cancel_force: bool
@@ -84,6 +102,7 @@ class Execution:
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
     updated_at: dt.datetime | None
+    deleted_at: dt.datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +119,23 @@ class ExecutionInstance:
     result: Json
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replica:
+    """What a transfer has of one machine. ``volumes`` None: nothing. ``digest`` is by disk."""
+
+    transfer_id: str
+    position: int
+    instance: str
+    volumes: list[Json] | None
+    complete: bool
+    vm: Json
+    layout: Json
+    snapshot: Json
+    digest: dict[str, Json] | None
+    execution_id: str | None
+    updated_at: dt.datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,3 +220,33 @@ class Hint:
     method: str
     payload: dict[str, Json]
     created_at: dt.datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandwidthBudget:
+    id: str
+    name: str
+    description: str
+    enabled: bool
+    scope: str
+    target: dict[str, str]
+    bytes_per_second: int | None
+    streams: int | None
+    backoff_factor: float | None
+    time_zone: str
+    windows: list[dict[str, Json]]
+    created_at: dt.datetime
+    updated_at: dt.datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """``demand`` and ``granted`` None: no limit."""
+
+    task_id: str
+    epoch: int
+    budgets: list[str]
+    used: float
+    demand: float | None
+    granted: float | None
+    updated_at: dt.datetime

@@ -17,6 +17,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -65,12 +66,16 @@ endpoint = Table(
     **_INNODB,
 )
 
-migration = Table(
-    "migration",
+action = Table(
+    "action",
     metadata,
     Column("id", _ID, primary_key=True, comment="Public identifier"),
+    Column("kind", _WORD, nullable=False, comment="migration, transfer or deployment"),
     Column("project_id", name_type(64), nullable=False, comment="Owner"),
     Column("user_id", name_type(64), nullable=False, comment="Who made it"),
+    Column("scenario", _WORD, comment="Of a transfer and its deployments: replica or live_migration"),
+    Column("transfer_id", _ID, ForeignKey("action.id"), comment="Of a deployment: the transfer that it deploys"),
+    Column("deployer_id", _ID, comment="Of an automatic deployment: the execution that it waits for"),
     Column("origin_endpoint_id", _ID, ForeignKey("endpoint.id"), nullable=False, comment="Where from"),
     Column("destination_endpoint_id", _ID, ForeignKey("endpoint.id"), nullable=False, comment="Where to"),
     Column("instances", Json(), nullable=False, comment="List of the names the user gave"),
@@ -82,7 +87,14 @@ migration = Table(
     Column("notes", long_text(), comment="Free text of the user"),
     Column("shutdown_instances", Boolean(), nullable=False, comment="Shut the source down before the last round"),
     Column("replication_count", Integer(), nullable=False, comment="Rounds of copying asked for"),
+    Column("clone_disks", Boolean(), nullable=False, comment="Deploy copies of the replicas, which stay as they are"),
     Column("skip_os_morphing", Boolean(), nullable=False, comment="Leave the guest as it is"),
+    Column(
+        "fence",
+        Integer(),
+        nullable=False,
+        comment="Counts the runs that write one replica: the executions of a transfer and of its deployments",
+    ),
     Column("last_execution_status", _WORD, nullable=False, comment="Roll-up: state of its latest execution"),
     Column("message", String(1024), comment="Roll-up: why it ended as it did"),
     Column("percent", Integer(), nullable=False, comment="Roll-up: 0 to 100"),
@@ -92,10 +104,13 @@ migration = Table(
     Column("request_id", name_type(64), comment="Request that made it, for tracing"),
     Column("created_at", Moment, nullable=False, comment="When it was made"),
     Column("updated_at", Moment, comment="When its row was last changed"),
-    Index("ix_migration_list", "project_id", "created_at", "id"),
-    Index("ix_migration_origin", "origin_endpoint_id"),
-    Index("ix_migration_destination", "destination_endpoint_id"),
-    comment="The user's jobs",
+    Column("deleted_at", Moment, comment="When a user deleted it; its rows stay until they are purged"),
+    Index("ix_action_list", "project_id", "kind", "created_at", "id"),
+    Index("ix_action_origin", "origin_endpoint_id"),
+    Index("ix_action_destination", "destination_endpoint_id"),
+    Index("ix_action_transfer", "transfer_id"),
+    Index("ix_action_deployer", "deployer_id"),
+    comment="The user's jobs: migrations, transfers and deployments",
     **_INNODB,
 )
 
@@ -103,12 +118,16 @@ execution = Table(
     "execution",
     metadata,
     Column("id", _ID, primary_key=True, comment="Public identifier"),
-    Column("migration_id", _ID, ForeignKey("migration.id"), nullable=False, comment="The job it runs"),
+    Column("action_id", _ID, ForeignKey("action.id"), nullable=False, comment="The job it runs"),
     Column("project_id", name_type(64), nullable=False, comment="Owner"),
     Column("number", Integer(), nullable=False, comment="Counts the executions of a job, from 1"),
     Column("type", _WORD, nullable=False, comment="Wire name of the kind of run"),
     Column("recipe", _WORD, nullable=False, comment="Name of the recipe it is compiled from"),
     Column("capabilities", Json(), nullable=False, comment="Provider to its capabilities when the job was accepted"),
+    Column("shutdown_instances", Boolean(), nullable=False, comment="Shut the source down before the last round"),
+    Column("auto_deploy", Boolean(), nullable=False, comment="A deployment waits for its end"),
+    Column("fence", Integer(), nullable=False, comment="Its number among the runs that write one replica"),
+    Column("changes", Json(), comment="Of an update: the job's new values, which hold once it has succeeded"),
     Column("state", _WORD, nullable=False, comment="domain.model.ExecutionState; CANCELLING is the flag below"),
     Column("cancel_requested", Boolean(), nullable=False, comment="A user asked to cancel"),
     Column("cancel_force", Boolean(), nullable=False, comment="... without waiting for the workers"),
@@ -123,7 +142,9 @@ execution = Table(
     Column("started_at", Moment, comment="When it was compiled"),
     Column("finished_at", Moment, comment="When its last task ended"),
     Column("updated_at", Moment, comment="When its row was last changed"),
-    UniqueConstraint("migration_id", "number"),
+    Column("deleted_at", Moment, comment="When a user deleted it"),
+    # The name dates from when the column had another one.
+    UniqueConstraint("action_id", "number", name="uq_execution_migration_id_number"),
     Index("ix_execution_state", "state", "created_at"),
     Index("ix_execution_cancel", "cancel_pending"),
     comment="Runs of jobs",
@@ -147,6 +168,24 @@ execution_instance = Table(
     Column("finished_at", Moment, comment="When its last task ended"),
     Index("ix_execution_instance_state", "state", "execution_id"),
     comment="One machine of one run: its graph's guard and its roll-up",
+    **_INNODB,
+)
+
+replica = Table(
+    "replica",
+    metadata,
+    Column("transfer_id", _ID, ForeignKey("action.id"), primary_key=True, comment="The transfer"),
+    Column("position", Integer(), primary_key=True, autoincrement=False, comment="The machine: as in its executions"),
+    Column("instance", name_type(1024), nullable=False, comment="The machine's name"),
+    Column("volumes", Json(), comment="What it has on the destination, or NULL"),
+    Column("complete", Boolean(), nullable=False, comment="The volumes hold a whole point in time of the source"),
+    Column("vm", Json(), comment="The machine at that point in time"),
+    Column("layout", Json(), comment="How the destination planned for it"),
+    Column("snapshot", Json(), comment="The source's mark of that point in time, base of the next execution"),
+    Column("digest", Json(), comment="Disk to what its copy reported: digest and size"),
+    Column("execution_id", _ID, comment="The execution that left it so"),
+    Column("updated_at", Moment, nullable=False, comment="When it was last changed"),
+    comment="What the executions of a transfer have left of each machine",
     **_INNODB,
 )
 
@@ -263,6 +302,33 @@ checkpoint = Table(
     **_INNODB,
 )
 
+journal = Table(
+    "journal",
+    metadata,
+    Column("replica_id", _ID, primary_key=True, comment="The job whose copy of a disk it describes"),
+    Column("name", _WORD, primary_key=True, comment="worker.journals.name_of: of instance, disk and volume"),
+    Column("turn", Integer(), nullable=False, comment="Counts the writers that took it over"),
+    Column("task_id", _ID, nullable=False, comment="Whose attempt may write"),
+    Column("generation", Integer(), nullable=False, comment="Of the pieces that count; grows when they are replaced"),
+    Column("length", BigInteger(), nullable=False, comment="Bytes of these pieces together"),
+    Column("updated_at", Moment, nullable=False, comment="Last write"),
+    comment="Copy journals, kept for the case that a worker's host is lost",
+    **_INNODB,
+)
+
+journal_piece = Table(
+    "journal_piece",
+    metadata,
+    Column("replica_id", _ID, primary_key=True, comment="Whose"),
+    Column("name", _WORD, primary_key=True, comment="Which journal"),
+    Column("generation", Integer(), primary_key=True, autoincrement=False, comment="Pieces of others do not count"),
+    Column("offset", _NUMBER, primary_key=True, autoincrement=False, comment="Of its first byte in the journal"),
+    Column("size", Integer(), nullable=False, comment="Bytes of it in the journal"),
+    Column("data", LargeBinary(1 << 20), nullable=False, comment="These bytes, compressed by zlib"),
+    comment="Appended pieces of copy journals",
+    **_INNODB,
+)
+
 progress = Table(
     "progress",
     metadata,
@@ -317,5 +383,40 @@ idempotency = Table(
     Index("ix_idempotency_age", "created_at"),
     Index("ix_idempotency_object", "object_id"),
     comment="Creates that may be repeated",
+    **_INNODB,
+)
+
+bandwidth_budget = Table(
+    "bandwidth_budget",
+    metadata,
+    Column("id", _ID, primary_key=True, comment="Public identifier"),
+    Column("name", name_type(255), nullable=False, comment="For people"),
+    Column("description", String(1024), nullable=False, comment="For people"),
+    Column("enabled", Boolean(), nullable=False, comment="Whether it limits anything"),
+    Column("scope", _WORD, nullable=False, comment="domain.bandwidth.Scope"),
+    Column("target", Json(), nullable=False, comment="What it matches: the keys of the scope"),
+    Column("bytes_per_second", BigInteger(), comment="All streams together, outside of the windows; NULL: no limit"),
+    Column("streams", Integer(), comment="That move bytes at the same time, outside of the windows; NULL: no limit"),
+    Column("backoff_factor", Seconds, comment="Slow down when reads take so many times the usual; NULL: never"),
+    Column("time_zone", name_type(64), nullable=False, comment="IANA name, of the windows"),
+    Column("windows", Json(), nullable=False, comment="Times of the day with other limits, as on the wire"),
+    Column("created_at", Moment, nullable=False, comment="When it was made"),
+    Column("updated_at", Moment, comment="When it was last changed"),
+    Index("ix_bandwidth_budget_list", "created_at", "id"),
+    comment="Limits of the bytes that streams move",
+    **_INNODB,
+)
+
+stream = Table(
+    "stream",
+    metadata,
+    Column("task_id", _ID, ForeignKey("task.id"), primary_key=True, comment="Whose attempt moves bytes"),
+    Column("epoch", Integer(), nullable=False, comment="Of the attempt"),
+    Column("budgets", Json(), nullable=False, comment="Ids of the budgets that apply"),
+    Column("used", Seconds, nullable=False, comment="Bytes per second, as last told"),
+    Column("demand", Seconds, comment="Bytes per second that it could use; NULL: more than it has"),
+    Column("granted", Seconds, comment="Bytes per second that its worker was told; NULL: no limit"),
+    Column("updated_at", Moment, nullable=False, comment="Last report"),
+    comment="Attempts that share budgets",
     **_INNODB,
 )

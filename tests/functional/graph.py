@@ -6,14 +6,14 @@ from __future__ import annotations
 from coriolis.domain.capabilities import Capability
 from coriolis.domain.compile import Options, Platform, compile_instance
 from coriolis.domain.recipes.migrate import choose
-from coriolis.store import events, executions, migrations, progress, tasks
+from coriolis.store import actions, events, executions, progress, tasks
 from coriolis.store.engine import Database
 
 
 def grow(db: Database, migration_id: str, *, events_each: int = 2, items_each: int = 2) -> str:
     """Compile every instance, and give each task some history. Gives the id of the execution."""
     with db.writer() as conn:
-        row = migrations.get(conn, migration_id, None)
+        row = actions.get(conn, migration_id, None)
         run = executions.latest(conn, [migration_id])[migration_id]
         source, destination = (
             Platform(words[0], frozenset(map(Capability, words[1:])))
@@ -52,4 +52,4 @@ def finish(db: Database, migration_id: str, status: str) -> None:
         run = executions.latest(conn, [migration_id])[migration_id]
         now = db.utcnow()
         executions.update(conn, [{"b_id": run.id, "state": status, "finished_at": now, "updated_at": now}])
-        migrations.update(conn, [{"b_id": migration_id, "last_execution_status": status, "updated_at": now}])
+        actions.update(conn, [{"b_id": migration_id, "last_execution_status": status, "updated_at": now}])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from webtest import TestApp
 
-from coriolis.store import endpoints, migrations
+from coriolis.store import actions, endpoints
 from coriolis.store.engine import Database
 from tests.functional.desk import PREFIX, PROJECT, Desk
 from tests.functional.graph import finish, grow
@@ -255,7 +255,7 @@ def test_a_repeated_create_is_one_job(api: TestApp, desk: Desk, db: Database) ->
     with db.reader() as conn:
         from coriolis.store.paging import Page
 
-        assert len(migrations.page(conn, None, Page())) == 1
+        assert len(actions.page(conn, None, Page())) == 1
 
 
 def test_list_filters_by_status(api: TestApp, db: Database, migration: dict[str, Any]) -> None:

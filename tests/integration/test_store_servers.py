@@ -22,7 +22,7 @@ from sqlalchemy import delete, func, select
 from coriolis.domain.model import TaskState
 from coriolis.store import schema
 from coriolis.store.engine import Database
-from coriolis.store.tables import metadata, migration, task
+from coriolis.store.tables import action, metadata, task
 from coriolis.store.types import lease_now
 from tests.integration.database_servers import MariaDb, PostgreSql
 from tests.integration.engine_racer import Score, race
@@ -127,7 +127,7 @@ def check(db: Database, count: int) -> None:
     """All is over, and each task was assigned and ended exactly once."""
     with db.reader() as conn:
         states = conn.execute(
-            select(migration.c.last_execution_status, func.count()).group_by(migration.c.last_execution_status)
+            select(action.c.last_execution_status, func.count()).group_by(action.c.last_execution_status)
         )
         assert {row[0]: row[1] for row in states} == {"COMPLETED": count}
         work = select(task.c.epoch, func.count()).where(task.c.role == "work").group_by(task.c.epoch)
@@ -187,7 +187,7 @@ def test_a_killed_server_costs_time_only(server: Server, url: str, db: Database)
     for thread in threads:
         thread.join(250)
     assert len(scores) == 2
-    state = select(migration.c.last_execution_status)
+    state = select(action.c.last_execution_status)
     states = db.read(lambda conn: set(conn.execute(state).scalars()))
     epochs = db.read(lambda conn: set(conn.execute(select(task.c.epoch).where(task.c.role == "work")).scalars()))
     assert states == {"COMPLETED"}

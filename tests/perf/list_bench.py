@@ -25,7 +25,7 @@ from coriolis.runtime import identity, local_token
 from coriolis.runtime.secrets import Vault
 from coriolis.store import schema
 from coriolis.store.engine import Database
-from coriolis.store.tables import endpoint, execution, migration
+from coriolis.store.tables import action, endpoint, execution
 
 BAR = 1.5
 SMALL, LARGE = 1_000, 200_000
@@ -110,7 +110,7 @@ def _stand(path: Path, rows: int) -> Stand:
     app = make_app(ApiSettings(), db, LocalBus(threads=1), vault, identity.local(TOKEN), registry=CollectorRegistry())
     api = TestApp(app, extra_environ={"REMOTE_ADDR": "127.0.0.1", "HTTP_X_AUTH_TOKEN": TOKEN})
     with db.reader() as conn:
-        middle = conn.execute(select(migration.c.id).order_by(migration.c.created_at).offset(rows // 2)).scalar()
+        middle = conn.execute(select(action.c.id).order_by(action.c.created_at).offset(rows // 2)).scalar()
     return Stand(db, api, str(middle))
 
 
@@ -149,7 +149,7 @@ def fill(db: Database, rows: int, project: str) -> None:
         runs = [
             {
                 "id": str(uuid.uuid4()),
-                "migration_id": job["id"],
+                "action_id": job["id"],
                 "project_id": project,
                 **figures,
                 "number": 1,
@@ -167,7 +167,7 @@ def fill(db: Database, rows: int, project: str) -> None:
             for job in jobs
         ]
         with db.writer() as conn:
-            conn.execute(insert(migration), jobs)
+            conn.execute(insert(action), jobs)
             conn.execute(insert(execution), runs)
 
 

@@ -17,9 +17,9 @@ from coriolis.commands import migrations as commands
 from coriolis.domain.errors import Invalid
 from coriolis.domain.model import ExecutionState
 from coriolis.rpc.messages import CONDUCTOR, Wake
+from coriolis.store import actions as queries
 from coriolis.store import events, executions, progress, tasks
-from coriolis.store import migrations as queries
-from coriolis.store.rows import Execution, Migration
+from coriolis.store.rows import Action, Execution
 
 Json = Any
 
@@ -78,7 +78,7 @@ def action(request: ApiRequest, services: Services) -> None:
     services.bus.cast(CONDUCTOR, NEWS)
 
 
-def find(request: ApiRequest, services: Services) -> Migration:
+def find(request: ApiRequest, services: Services) -> Action:
     """The migration of the path. :raises NotFound: there is none that the caller may see"""
     key = object_id(request, "migration_id", "migration")
     with services.db.reader() as conn:
@@ -92,7 +92,7 @@ def execution_of(request: ApiRequest, services: Services) -> Execution:
         return executions.latest(conn, [row.id])[row.id]
 
 
-def _whole(row: Migration, services: Services) -> Json:
+def _whole(row: Action, services: Services) -> Json:
     """With the tasks of its latest run. A constant number of statements."""
     with services.db.reader() as conn:
         run = executions.latest(conn, [row.id])[row.id]

@@ -6,12 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 from coriolis.api.views.timestamps import stamps
-from coriolis.store.rows import Migration
+from coriolis.store.rows import Action
 
 Json = Any
 
 
-def migration(row: Migration) -> dict[str, Json]:
+def migration(row: Action) -> dict[str, Json]:
     """One line of a list; ``tasks`` are added by whoever shows a single one."""
     destination = {
         **row.destination_environment,
@@ -37,7 +37,7 @@ def migration(row: Migration) -> dict[str, Json]:
         "shutdown_instances": row.shutdown_instances,
         "replication_count": row.replication_count,
         "skip_os_morphing": row.skip_os_morphing,
-        "clone_disks": False,
+        "clone_disks": row.clone_disks,
         "last_execution_status": row.last_execution_status,
         "message": row.message,
         "percent": row.percent,

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipes that we ship, one module per kind of execution."""
+"""The recipes: one module per kind of job, and the steps that they share."""

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from coriolis.commands import endpoints as endpoint_commands
+from coriolis.commands import jobs
 from coriolis.commands import migrations as commands
 from coriolis.commands.caller import Caller
 from coriolis.commands.endpoints import NewEndpoint
@@ -16,7 +17,7 @@ from coriolis.commands.explain import explain
 from coriolis.commands.migrations import NewMigration
 from coriolis.conductor import janitor
 from coriolis.domain.errors import Conflict, Invalid, InvalidState, NotFound, Unavailable, Unsupported
-from coriolis.store import endpoints, migrations
+from coriolis.store import actions, endpoints
 from coriolis.store.paging import Page
 from coriolis.store.tables import metadata
 from tests.unit.conductor.rig import CALLER, Rig, badly
@@ -85,7 +86,7 @@ def test_a_bad_request_names_its_field(rig: Rig, change: dict, error: type, fiel
     with pytest.raises(error) as caught:
         commands.create(rig.db, CALLER, spec(**change))
     assert caught.value.field == field
-    assert rig.db.read(migrations.page, None, Page()) == []
+    assert rig.db.read(actions.page, None, Page()) == []
 
 
 def test_the_same_endpoint_twice(rig: Rig) -> None:
@@ -103,7 +104,7 @@ def test_the_same_key_gives_the_same_migration(rig: Rig) -> None:
     assert commands.create(rig.db, OTHER, spec(), **key).id != made.id
     with pytest.raises(Conflict, match="another request"):
         commands.create(rig.db, CALLER, spec(), idempotency_key="k", request_hash="different")
-    assert len(rig.db.read(migrations.page, None, Page())) == 2
+    assert len(rig.db.read(actions.page, None, Page())) == 2
 
 
 def test_other_projects_see_nothing(rig: Rig) -> None:
@@ -112,8 +113,8 @@ def test_other_projects_see_nothing(rig: Rig) -> None:
     for use in (commands.cancel, commands.delete):
         with pytest.raises(NotFound):
             use(rig.db, OTHER, made.id)
-    assert rig.db.read(migrations.page, "other", Page()) == []
-    assert rig.db.read(migrations.get, made.id, ADMIN.scope).id == made.id
+    assert rig.db.read(actions.page, "other", Page()) == []
+    assert rig.db.read(actions.get, made.id, ADMIN.scope).id == made.id
 
 
 def test_only_what_is_over_is_deleted(rig: Rig) -> None:
@@ -150,8 +151,8 @@ def test_old_migrations_are_purged_and_young_and_open_ones_stay(rig: Rig) -> Non
     young = rig.create("young")
     rig.run(lambda assign: {"outcome": "returned"} if assign.instance == "open" else badly()(assign), until="plan")
     assert janitor.clean(rig.db, retention_days=0) == 0
-    assert commands.purge(rig.db, older_than_days=20) == len(old)
-    assert {row.id for row in rig.db.read(migrations.page, None, Page())} == {open_.id, young.id}
+    assert jobs.purge(rig.db, older_than_days=20) == len(old)
+    assert {row.id for row in rig.db.read(actions.page, None, Page())} == {open_.id, young.id}
 
 
 def test_the_janitor_keeps_the_retention(rig: Rig) -> None:

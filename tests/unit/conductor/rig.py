@@ -16,10 +16,10 @@ from coriolis.conductor import advance, ingest, reaper, relay
 from coriolis.domain.capabilities import Capability
 from coriolis.rpc.messages import Ack, Assign, AttemptReport, Error, Register, Result, Sync, SyncReply
 from coriolis.scheduler.dispatch import dispatch
-from coriolis.store import executions, migrations, tasks
+from coriolis.store import actions, executions, tasks
 from coriolis.store.engine import Database
 from coriolis.store.paging import Page
-from coriolis.store.rows import Execution, Migration, Task
+from coriolis.store.rows import Action, Execution, Task
 
 LEASE = 30.0
 QUARANTINE = dt.timedelta(seconds=60)
@@ -93,30 +93,30 @@ class Rig:
 
     # ---- what a user does ------------------------------------------------------------------------------------------
 
-    def create(self, *instances: str, kind: str = "null", **more: Any) -> Migration:
+    def create(self, *instances: str, kind: str = "null", **more: Any) -> Action:
         ends = [NewEndpoint(name=side, type=kind, sealed="ciphertext") for side in ("from", "to")]
         spec = NewMigration(origin=ends[0], destination=ends[1], instances=instances or ("vm-1",), **more)
         return commands.create(self.db, CALLER, spec)
 
-    def cancel(self, migration: Migration, *, force: bool = False) -> None:
+    def cancel(self, migration: Action, *, force: bool = False) -> None:
         commands.cancel(self.db, CALLER, migration.id, force=force)
         self.advance()
 
     # ---- what is in the store --------------------------------------------------------------------------------------
 
-    def migration(self, migration: Migration) -> Migration:
-        return self.db.read(migrations.get, migration.id, None)
+    def migration(self, migration: Action) -> Action:
+        return self.db.read(actions.get, migration.id, None)
 
-    def execution(self, migration: Migration) -> Execution:
+    def execution(self, migration: Action) -> Execution:
         return self.db.read(executions.latest, [migration.id])[migration.id]
 
-    def tasks(self, migration: Migration) -> dict[str, Task]:
+    def tasks(self, migration: Action) -> dict[str, Task]:
         """Every task by its name (of the first instance that has it)."""
         run = self.execution(migration)
         rows = self.db.read(tasks.page, run.id, Page(), everything=True)
         return {row.name: row for row in reversed(rows)}
 
-    def states(self, migration: Migration) -> dict[str, str]:
+    def states(self, migration: Action) -> dict[str, str]:
         return {name: row.status for name, row in self.tasks(migration).items()}
 
     # ---- what the services do --------------------------------------------------------------------------------------

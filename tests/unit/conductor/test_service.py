@@ -18,7 +18,7 @@ from coriolis.rpc.local_bus import LocalBus
 from coriolis.rpc.messages import CONDUCTOR, SCHEDULER, WORKER, Assign, Cancel, Register, Result, Sync, Wake
 from coriolis.runtime.loops import Batcher, Loop
 from coriolis.scheduler.service import SchedulerService, SchedulerSettings
-from coriolis.store import migrations, schema
+from coriolis.store import actions, schema
 from coriolis.store.engine import Database
 from tests.unit.conductor.rig import CALLER, DEFINITION, well
 
@@ -67,7 +67,7 @@ def test_several_of_each_run_many_migrations(db: Database) -> None:
         bus.cast(CONDUCTOR, Wake(what="advance"))
     waited = threading.Event()
     for _ in range(300):
-        states = {row.last_execution_status for row in db.read(migrations.find, made).values()}
+        states = {row.last_execution_status for row in db.read(actions.find, made).values()}
         if states == {"COMPLETED"}:
             break
         waited.wait(0.05)
