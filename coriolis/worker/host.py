@@ -101,11 +101,7 @@ def describe(provider: Provider) -> dict[str, Any]:
         "support": provider.support,
         "capabilities": sorted(provider.capabilities),
         "types": wire_types(provider.capabilities),
-        "schemas": {
-            "connection": provider.connection_schema,
-            "source": provider.source_schema,
-            "destination": provider.destination_schema,
-        },
+        "schemas": provider.schemas,
     }
 
 
