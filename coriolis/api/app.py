@@ -49,12 +49,7 @@ def make_app(
         bus=bus,
         vault=vault,
         authority=Authority(settings.conf, policies.list_rules()),
-        catalogue=Catalogue(
-            db,
-            bus,
-            timeout=settings.provider_call_timeout_seconds,
-            cache_seconds=settings.schema_cache_seconds,
-        ),
+        catalogue=Catalogue(db, bus, timeout=settings.provider_call_timeout_seconds),
     )
     table = Table(ROUTES)
     app: WsgiApp = make_root(table, services)

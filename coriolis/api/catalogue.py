@@ -1,22 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the workers can do: live providers, their schemas, and calls to them."""
+"""What the workers can do: live providers, their schemas, and calls to them. Workers may differ: what is told is the
+union of all live ones, never what one of them happens to say."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
+from coriolis.api.unions import union
 from coriolis.domain.capabilities import Capability
 from coriolis.domain.errors import Conflict, CoriolisError, Invalid, NotFound, Unavailable, Unsupported
 from coriolis.rpc import messages
 from coriolis.rpc.bus import Bus, NoAnswer
 from coriolis.store import sessions
 from coriolis.store.engine import Database
+from coriolis.store.rows import Session
 
 Json = Any
+
+_MOST_TOLD = 1000  # schemas that are remembered
+_SCHEMA_SECONDS = 10.0  # a worker has its schemas at hand
+_TELLERS_ASKED = 3
 
 
 class ProviderFailed(CoriolisError):
@@ -36,11 +43,13 @@ class NoWorker(Unavailable):
 
 @dataclass(frozen=True, kw_only=True)
 class Schemas:
-    """A provider's JSON schemas; None: it does not take that part."""
+    """A provider's JSON schemas; None: it does not take that part. Fields are the parts of ``Provider.schemas``."""
 
     connection: dict[str, Json] | None = None
     source: dict[str, Json] | None = None
     destination: dict[str, Json] | None = None
+    source_minion_pool: dict[str, Json] | None = None
+    destination_minion_pool: dict[str, Json] | None = None
 
 
 # code of the provider's error -> what the caller of the API gets
@@ -58,24 +67,18 @@ _ERRORS: dict[str, type[CoriolisError]] = {
 
 
 class Catalogue:
-    """Asks live workers. Schemas are cached: they change with a release only. Safe to share between threads."""
+    """Asks live workers. Safe to share between threads.
 
-    def __init__(
-        self,
-        db: Database,
-        bus: Bus,
-        *,
-        timeout: float,
-        cache_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    The schemas of a live session never change, so they are asked for once: of one session for each digest, or of each
+    session whose worker is too old to tell digests.
+    """
+
+    def __init__(self, db: Database, bus: Bus, *, timeout: float) -> None:
         self._db = db
         self._bus = bus
         self._timeout = timeout
-        self._cache_seconds = cache_seconds
-        self._clock = clock
         self._lock = threading.Lock()
-        self._schemas: dict[str, tuple[float, Schemas]] = {}
+        self._told: dict[str, dict[str, Json]] = {}  # digest, or session id -> schemas by part
 
     def providers(self) -> dict[str, frozenset[Capability]]:
         """Every provider of a live worker, with all that any of them can do. One statement."""
@@ -94,17 +97,52 @@ class Catalogue:
             )
 
     def schemas(self, platform: str, field: str = "type") -> Schemas:
-        """:raises UnknownProvider: :raises NoWorker: :raises NoAnswer: the worker is busy"""
+        """What any live worker takes. A worker that does not answer is left out when another one does.
+
+        :raises UnknownProvider: :raises NoWorker: :raises NoAnswer: the workers are busy
+        """
+        with self._db.reader() as conn:
+            serving = sorted(sessions.serving(conn, platform), key=lambda one: (one.created_at, one.id), reverse=True)
+        if not serving:
+            self.require(platform, field)
+            raise NoWorker(f"No worker with the provider {platform[:64]!r} is connected: try again later")
+        by_digest: dict[str, list[Session]] = {}
+        for one in serving:
+            by_digest.setdefault(one.id, []).append(one)
+        told: list[dict[str, Json]] = []
+        problem: CoriolisError | None = None
+        for digest, tellers in by_digest.items():
+            try:
+                told.append(self._schemas_of(digest, platform, tellers))
+            except (Unavailable, ProviderFailed) as error:
+                problem = error
+        if not told and problem is not None:
+            raise problem
+        parts = {part.name: [each[part.name] for each in told if each.get(part.name)] for part in fields(Schemas)}
+        return Schemas(**{part: union(found) for part, found in parts.items() if found})
+
+    def _schemas_of(self, digest: str, platform: str, tellers: Sequence[Session]) -> dict[str, Json]:
+        key = f"{platform}/{digest}"
         with self._lock:
-            when, cached = self._schemas.get(platform, (0.0, None))
-        if cached is not None and self._clock() - when < self._cache_seconds:
-            return cached
-        self.require(platform, field)
-        value = self.call(platform, "schemas", "the schemas")
-        fresh = Schemas(**{key: value.get(key) for key in ("connection", "source", "destination")})
+            if key in self._told:
+                return self._told[key]
+        patience = min(self._timeout, _SCHEMA_SECONDS)
+        request = messages.ProviderCall(
+            operation="schemas", endpoint=messages.Endpoint(type=platform), timeout_seconds=patience
+        )
+        value = self._first_answer(tellers[:_TELLERS_ASKED], request)
         with self._lock:
-            self._schemas[platform] = (self._clock(), fresh)
-        return fresh
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
+            self._told[key] = value
+        return value
+
+    def _first_answer(self, tellers: Sequence[Session], request: messages.ProviderCall) -> dict[str, Json]:
+        """One that is live by its lease may have died a moment ago. :raises NoAnswer: so have all of them"""
+        for one in tellers[:-1]:
+            with contextlib.suppress(NoAnswer):
+                return dict(self._ask(one, request, "the schemas"))
+        return dict(self._ask(tellers[-1], request, "the schemas"))
 
     def schemas_if_live(self, platform: str) -> Schemas | None:
         """The schemas, or None when nobody can tell them now."""
@@ -139,11 +177,15 @@ class Catalogue:
             request_id=request_id,
             timeout_seconds=self._timeout,
         )
+        return self._ask(serving[0], request, what)
+
+    def _ask(self, worker: Session, request: messages.ProviderCall, what: str) -> Json:
+        seconds = request.timeout_seconds
         try:
             # a little longer than the worker's own limit: its answer names what was slow
-            reply = self._bus.call(messages.WORKER, request, server=serving[0].id, timeout=self._timeout + 2)
+            reply = self._bus.call(messages.WORKER, request, server=worker.id, timeout=seconds + 2)
         except NoAnswer:
-            raise NoAnswer(f"{what}: the worker did not answer within {self._timeout:g} s; try again later") from None
+            raise NoAnswer(f"{what}: the worker did not answer within {seconds:g} s; try again later") from None
         if reply.error is not None:
             otherwise = Unavailable if reply.error.retryable else ProviderFailed
             raise _ERRORS.get(reply.error.code, otherwise)(f"{what}: {reply.error.message}")

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from coriolis.api import validation
-from coriolis.api.catalogue import Schemas
 from coriolis.domain.errors import Invalid
 
 Json = Any
@@ -28,20 +28,17 @@ def check(environment: dict[str, Json], schema: dict[str, Json] | None, platform
     validation.check_provider_data(schema, environment, field)
 
 
-def for_listing(given: dict[str, Json], schemas: Schemas) -> dict[str, Json]:
-    """What a provider may see of a console's raw form: its own options only, and no nulls.
+def for_listing(given: dict[str, Json], schemas: Sequence[dict[str, Json] | None]) -> dict[str, Json]:
+    """What a provider may see of a console's raw form: the options of these schemas only, and no nulls.
 
     :raises Invalid: an option has the wrong form; missing ones are fine when listing
     """
     known: dict[str, Json] = {}
-    for schema in (schemas.source, schemas.destination):
+    for schema in schemas:
         known.update((schema or {}).get("properties", {}))
     pruned = {key: without_nulls(value) for key, value in given.items() if key in known and value is not None}
     definitions: dict[str, Json] = {
-        word: schema[word]
-        for schema in (schemas.source, schemas.destination)
-        for word in ("$defs", "definitions")
-        if schema and word in schema
+        word: schema[word] for schema in schemas for word in ("$defs", "definitions") if schema and word in schema
     }
     validation.check_provider_data({**definitions, "type": "object", "properties": known}, pruned, "env")
     return pruned

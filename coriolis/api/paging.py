@@ -8,6 +8,7 @@ from coriolis.domain.errors import Invalid
 from coriolis.store.paging import Page
 
 DIRECTIONS = ("asc", "desc")
+PAGE = ("marker", "limit", "sort_key", "sort_dir")  # the query parameters of a list
 
 
 def page(query: Query, max_limit: int, first: str = "desc") -> Page:

@@ -22,5 +22,4 @@ class ApiSettings:
     max_limit: int = 1000  # rows of a page; also when the caller names no limit
     max_body_bytes: int = 1_048_576
     provider_call_timeout_seconds: float = 60.0
-    schema_cache_seconds: float = 300.0
     conf: cfg.ConfigOpts = field(default_factory=empty_conf)

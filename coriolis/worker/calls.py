@@ -8,7 +8,7 @@ from typing import Any
 
 from coriolis.domain.errors import Invalid, Unsupported
 from coriolis.domain.model import Json
-from coriolis.providers.api import Connection, Context
+from coriolis.providers.api import Connection, Context, OptionsOf, ProviderError, Unavailable
 from coriolis.rpc.messages import ProviderCall
 
 Arguments = dict[str, Any]
@@ -52,8 +52,33 @@ def _list_storage(connection: Connection, arguments: Arguments, context: Context
     return _part(connection, "storage").list_storage(arguments.get("environment") or {}, context)
 
 
+def _list_options(connection: Connection, arguments: Arguments, context: Context) -> Any:
+    of = OptionsOf(arguments["of"])
+    return _part(connection, "options").list_options(
+        of, arguments.get("environment") or {}, arguments.get("names"), context
+    )
+
+
+def _export_inventory(connection: Connection, arguments: Arguments, context: Context) -> Any:
+    """Every instance, as whole as the platform gives it: one that cannot be read does not hide the others."""
+    environment = arguments.get("environment") or {}
+    inventory = _part(connection, "inventory")
+    lines = []
+    for summary in inventory.list_instances(environment, marker=None, limit=None, name=None, context=context):
+        context.check_cancelled()
+        instance, problem = None, None
+        try:
+            instance = inventory.get_instance(environment, summary.id, context)
+        except Unavailable:
+            raise
+        except ProviderError as error:
+            problem = error.message
+        lines.append({"summary": summary, "instance": instance, "problem": problem})
+    return lines
+
+
 def _part(connection: Connection, capability: str) -> Any:
-    part = getattr(connection, capability)
+    part = getattr(connection, capability, None)
     if part is None:
         raise Unsupported(f"The provider cannot do this: it has no '{capability}'.")
     return part
@@ -65,4 +90,6 @@ OPERATIONS: dict[str, Operation] = {
     "get_instance": _get_instance,
     "list_networks": _list_networks,
     "list_storage": _list_storage,
+    "list_options": _list_options,
+    "export_inventory": _export_inventory,
 }

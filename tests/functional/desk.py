@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from coriolis.domain.codec import to_json
 from coriolis.domain.errors import CoriolisError
@@ -36,12 +35,7 @@ class Desk:
         assert call.endpoint is not None
         provider = registry.load(call.endpoint.type)
         if call.operation == "schemas":
-            value: Any = {
-                "connection": provider.connection_schema,
-                "source": provider.source_schema,
-                "destination": provider.destination_schema,
-            }
-            return messages.ProviderReply(value=value)
+            return messages.ProviderReply(value=provider.schemas)
 
         def connect() -> Connection:
             assert call.endpoint is not None

@@ -4,16 +4,26 @@
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from webtest import TestApp
 
+from coriolis.domain.errors import Unavailable
+from coriolis.providers import registry
+from coriolis.providers.fake.cloud import Cloud
+from coriolis.rpc import messages
+from coriolis.rpc.local_bus import LocalBus
 from coriolis.runtime.secrets import Vault
 from coriolis.store import endpoints as queries
+from coriolis.store import sessions, tables
 from coriolis.store.engine import Database
-from tests.functional.desk import PREFIX, PROJECT, Desk
+from tests.functional.desk import PREFIX, PROJECT, SESSION, Desk
 from tests.functional.test_frame import NOWHERE, error
 
 KEYS = {
@@ -84,9 +94,35 @@ def test_a_mask_sent_back_keeps_the_secret(api: TestApp, db: Database, vault: Va
         assert vault.open(queries.get(conn, made["id"], PROJECT)) == {**SECRETS, "host": "another"}
 
 
-def test_a_mask_of_nothing_is_refused(api: TestApp) -> None:
-    body = {"endpoint": {"name": "x", "type": "y", "connection_info": {"password": "***"}}}
-    assert "password" in error(api.post_json(f"{PREFIX}/endpoints", body, expect_errors=True), 400)["message"]
+@pytest.mark.parametrize(
+    ("info", "place"),
+    [
+        ({"password": "***"}, "password"),
+        ({"nested": {"deep": {"key": "***"}}}, "nested.deep.key"),
+        ({"list": ["a", "***"]}, "list.1"),
+    ],
+)
+def test_a_mask_of_nothing_is_refused(api: TestApp, info: Any, place: str) -> None:
+    body = {"endpoint": {"name": "x", "type": "y", "connection_info": info}}
+    content = error(api.post_json(f"{PREFIX}/endpoints", body, expect_errors=True), 400)
+    assert content["field"] == f"endpoint.connection_info.{place}"
+    reference = create(api, connection_info={"secret_ref": "x"})
+    answer = api.put_json(f"{PREFIX}/endpoints/{reference['id']}", {"endpoint": {"connection_info": info}}, status=400)
+    assert error(answer, 400)["field"] == f"endpoint.connection_info.{place}"
+
+
+def test_only_what_is_masked_is_kept(api: TestApp, db: Database, vault: Vault) -> None:
+    """A key that is left out of an update is gone: only what is sent as *** stays as it was."""
+    made = create(api, connection_info=SECRETS)
+    sent = {"host": "h", "nested": {"private_key": "***"}, "certificates": ["new", "***"]}
+    body = {"endpoint": {"connection_info": sent}}
+    place = error(api.put_json(f"{PREFIX}/endpoints/{made['id']}", body, status=400), 400)["field"]
+    assert place == "endpoint.connection_info.certificates.1"  # which of the old ones it stands for is not to be told
+    del sent["certificates"]
+    api.put_json(f"{PREFIX}/endpoints/{made['id']}", body)
+    with db.reader() as conn:
+        kept = vault.open(queries.get(conn, made["id"], PROJECT))
+    assert kept == {"host": "h", "nested": {"private_key": "k3y-hidden"}}
 
 
 def test_secret_references_are_shown_as_they_are(api: TestApp, db: Database, vault: Vault) -> None:
@@ -244,6 +280,66 @@ def test_instance_names_that_are_no_base64(api: TestApp, endpoints: Any, name: s
     error(api.get(path(endpoints[0], f"instances/{name}"), expect_errors=True), 400)
 
 
+def test_inventory_is_csv_or_one_json_text(api: TestApp, endpoints: Any) -> None:
+    whole = api.get(path(endpoints[0], "inventory"), headers={"Accept": "text/csv"})
+    assert whole.content_type == "text/csv"
+    lines = list(csv.DictReader(io.StringIO(whole.text)))
+    assert [line["id"] for line in lines] == [f"null-{number:07d}" for number in range(1, 26)]
+    assert lines[0]["disk_bytes"] == str(16 << 20)
+    for accept in ("application/json", "*/*", "image/png", ""):
+        assert api.get(path(endpoints[0], "inventory"), headers={"Accept": accept}).json == whole.text
+
+
+FAKE_OPTIONS = [{"name": "storage", "values": ["fast", "slow"], "config_default": "fast"}]
+
+
+@pytest.fixture
+def fake(api: TestApp, desk: Desk, db: Database, tmp_path: Path) -> dict[str, Any]:
+    """An endpoint of the fake cloud, and a worker that has its provider."""
+    serve(db, "fake")
+    return create(api, type="fake", connection_info={"path": str(Cloud.create(tmp_path / "cloud").path)})
+
+
+def serve(db: Database, provider: str) -> None:
+    """The worker of the tests gets one more provider."""
+    words = sorted(str(one) for one in registry.load(provider).capabilities)
+    with db.writer() as conn:
+        known = {row.id: row for row in sessions.live(conn)}[SESSION].providers
+        conn.execute(update(tables.session).values(providers={**known, provider: words}))
+
+
+def test_options_of_every_side(api: TestApp, fake: dict[str, Any], endpoints: Any) -> None:
+    assert api.get(path(fake, "destination-options")).json == {"destination_options": FAKE_OPTIONS}
+    assert api.get(path(fake, "source-options")).json == {"source_options": []}
+    for side in ("source", "destination"):
+        key = f"{side}_minion_pool_options"
+        assert api.get(path(fake, f"{side}-minion-pool-options")).json == {key: []}
+        assert api.get(path(endpoints[0], f"{side}-options")).json == {f"{side}_options": []}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [("null", FAKE_OPTIONS), ("[]", FAKE_OPTIONS), ('["storage"]', FAKE_OPTIONS), ('["network", "x"]', [])],
+)
+def test_options_by_name(api: TestApp, fake: dict[str, Any], names: str, expected: Any) -> None:
+    env = b64('{"title": 1, "x": null}')
+    answer = api.get(path(fake, f"destination-options?options={b64(names)}&env={env}"))
+    assert answer.json == {"destination_options": expected}
+
+
+@pytest.mark.parametrize("names", ["{}", "5", '"storage"', "[1]", "[null]", "text", "[", "[" * 5000])
+def test_option_names_that_are_none(api: TestApp, fake: dict[str, Any], names: str) -> None:
+    answer = api.get(path(fake, f"source-options?options={b64(names)}"), expect_errors=True)
+    assert error(answer, 400)["field"] == "options"
+
+
+def test_no_instances_are_asked_for(api: TestApp, desk: Desk, endpoints: Any) -> None:
+    before = len(desk.calls)
+    assert api.get(path(endpoints[0], "instances?limit=0")).json == {"instances": []}
+    assert len(desk.calls) == before
+    error(api.get(f"{PREFIX}/endpoints/{NOWHERE}/instances?limit=0", expect_errors=True), 404)
+
+
 def test_unknown_instance(api: TestApp, endpoints: Any) -> None:
     content = error(api.get(path(endpoints[0], f"instances/{b64('nobody')}"), expect_errors=True), 404)
     assert "nobody" in content["message"]
@@ -279,13 +375,13 @@ def test_a_worker_that_does_not_answer_is_named(api: TestApp, desk: Desk, endpoi
     assert "networks" in content["message"]
 
 
+NULL_TYPES = [4, 8, 16, 32, 128, 512, 4096, 16384, 32768, 65536, 131072, 262144, 2097152]
+
 # ---- providers -------------------------------------------------------------------------------------------------
 
 
 def test_providers(api: TestApp, desk: Desk) -> None:
-    assert api.get(f"{PREFIX}/providers").json == {
-        "providers": {"null": {"types": [4, 8, 16, 32, 128, 4096, 16384, 32768]}}
-    }
+    assert api.get(f"{PREFIX}/providers").json == {"providers": {"null": {"types": NULL_TYPES}}}
 
 
 def test_provider_schemas(api: TestApp, desk: Desk) -> None:
@@ -297,3 +393,60 @@ def test_provider_schemas(api: TestApp, desk: Desk) -> None:
     error(api.get(f"{PREFIX}/providers/null/schemas/x", expect_errors=True), 404)
     assert len([call for call in desk.calls if call.operation == "schemas"]) == 1
     assert json.dumps(desk.calls[0].arguments) == "{}"
+
+
+OTHER = "22222222-2222-4222-8222-222222222222"
+
+
+class Teller:
+    """A worker of another release: it tells other schemas."""
+
+    def __init__(self, **schemas: Any) -> None:
+        self.schemas: dict[str, Any] = schemas
+        self.silent = False
+
+    def __call__(self, call: messages.ProviderCall) -> messages.ProviderReply:
+        if self.silent:
+            raise Unavailable("not now")
+        return messages.ProviderReply(value=self.schemas)
+
+
+@pytest.fixture
+def other(db: Database, bus: LocalBus, desk: Desk) -> Teller:
+    """A second live worker, with the null provider of another release and one more capability."""
+    with db.writer() as conn:
+        sessions.start(
+            conn,
+            OTHER,
+            host="there",
+            pid=2,
+            regions=[],
+            providers={"null": ["inventory", "morphing"]},
+            slots=2,
+            release="1",
+            now=db.utcnow(),
+        )
+    environment = {"type": "object", "properties": {"colour": {"type": "string", "enum": ["red"]}}}
+    teller = Teller(connection=None, source=environment, destination=None)
+    bus.serve(messages.WORKER, OTHER, {"provider": teller})
+    return teller
+
+
+def test_what_is_told_is_the_union_of_all_workers(api: TestApp, other: Teller) -> None:
+    assert api.get(f"{PREFIX}/providers").json["providers"]["null"]["types"] == sorted([*NULL_TYPES, 64])
+    told = [api.get(f"{PREFIX}/providers/null/schemas/{number}").json["schemas"] for number in (16, 8, 8, 16)]
+    assert told[0] == told[3]
+    assert "seed" in told[0]["connection_info_schema"]["oneOf"][0]["properties"]
+    assert "colour" in told[1]["source_environment_schema"]["properties"]
+    assert told[1] == told[2]
+
+
+def test_a_worker_that_is_silent_does_not_hide_the_others(api: TestApp, other: Teller) -> None:
+    other.silent = True
+    told = api.get(f"{PREFIX}/providers/null/schemas/8").json["schemas"]
+    assert told["source_environment_schema"]["title"] == "Nothing to choose"
+    other.silent = False  # and is asked again
+    assert (
+        "colour"
+        in api.get(f"{PREFIX}/providers/null/schemas/8").json["schemas"]["source_environment_schema"]["properties"]
+    )

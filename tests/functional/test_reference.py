@@ -14,6 +14,7 @@ from typing import Any
 
 from webtest import TestApp
 
+from coriolis.api import validation
 from coriolis.api.routes import ROUTES
 from coriolis.store.engine import Database
 from tests.functional.desk import PREFIX, PROJECT, Desk
@@ -47,6 +48,8 @@ class Recorder:
         if body is not None:
             self._keep(f"{name}.request.json", body)
         if answer.body:
+            if route.answer is not None:
+                validation.check(validation.compile_schema(route.answer), answer.json, f"{method} {template}")
             self._keep(f"{name}.response.json", answer.json)
             return answer.json
         return None
@@ -92,6 +95,9 @@ def _endpoints(done: Recorder) -> None:
     done.ask("GET", "/endpoints/{endpoint_id}/instances/{instance}", endpoint_id=key, instance=instance)
     done.ask("GET", "/endpoints/{endpoint_id}/networks", endpoint_id=key)
     done.ask("GET", "/endpoints/{endpoint_id}/storage", endpoint_id=key)
+    done.ask("GET", "/endpoints/{endpoint_id}/inventory", endpoint_id=key)
+    for part in ("source", "destination", "source-minion-pool", "destination-minion-pool"):
+        done.ask("GET", f"/endpoints/{{endpoint_id}}/{part}-options", endpoint_id=key)
     done.ask("DELETE", "/endpoints/{endpoint_id}", endpoint_id=key)
 
 

@@ -16,4 +16,9 @@ RULES: tuple[tuple[str, str, str], ...] = (
     ("get_instance", READER, "Show an instance of an endpoint."),
     ("list_networks", READER, "List the networks of an endpoint."),
     ("list_storage", READER, "List the storage of an endpoint."),
+    ("list_source_options", READER, "List the values of the source options of an endpoint."),
+    ("list_destination_options", READER, "List the values of the destination options of an endpoint."),
+    ("list_source_minion_pool_options", READER, "List the values of the options of source minion pools."),
+    ("list_destination_minion_pool_options", READER, "List the values of the options of destination minion pools."),
+    ("export_inventory", READER, "Export the instances of an endpoint as CSV."),
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from coriolis.api.schemas.answers import FLAG, ID, STAMPS, TEXT, TEXT_OR_NULL, many, one, record, several
+
 Schema = dict[str, Any]
 
 _NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 255}
@@ -60,3 +62,20 @@ ACTION: Schema = {
     "minProperties": 1,
     "maxProperties": 1,
 }
+
+ENDPOINT: Schema = record(
+    {
+        "id": ID,
+        "user_id": TEXT,
+        "project_id": TEXT,
+        "name": TEXT,
+        "type": TEXT,
+        "description": TEXT,
+        "connection_info": {"type": "object", "description": "Secrets are shown as ***"},
+        "mapped_regions": several(TEXT),
+        **STAMPS,
+    }
+)
+ENDPOINTS = many("endpoints", ENDPOINT)
+ONE_ENDPOINT = one("endpoint", ENDPOINT)
+VALIDATION = one("validate-connection", record({"valid": FLAG, "message": TEXT_OR_NULL}))

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from coriolis.api import validation
+from coriolis.api.catalogue import Schemas
 from coriolis.api.services import Services
-from coriolis.api.views.masking import MASK
+from coriolis.api.views.masking import masked_place
 from coriolis.domain.errors import Invalid
 from coriolis.runtime.secrets import Vault
 from coriolis.store.rows import Endpoint
@@ -31,20 +32,22 @@ def seal(vault: Vault, info: dict[str, Json], field: str) -> Stored:
     """
     reference = info.get("secret_ref")
     if reference is None:
-        if MASK in info.values():
-            name = next(key for key, value in info.items() if value == MASK)
-            raise Invalid(f"{field}.{name}: *** hides a stored secret, and there is none: send the secret", field=field)
+        place = masked_place(info, field)
+        if place is not None:
+            raise Invalid(f"{place}: *** hides a stored secret, and there is none: send the secret", field=place)
         return Stored(sealed=vault.seal(info))
     if len(info) > 1:
         raise Invalid(f"{field}: give either secret_ref or the other keys, not both", field=field)
     return Stored(secret_ref=str(reference))
 
 
-def check_account(row: Endpoint, services: Services) -> None:
-    """Check stored inline connection info against the provider's schema; a reference is checked by the worker.
+def check_account(row: Endpoint, services: Services) -> Schemas:
+    """Check stored inline connection info against the provider's schema; a reference is checked by the worker. Gives
+    all schemas of the provider.
 
     :raises CoriolisError: it does not fit, no worker has the provider, or its key is gone
     """
-    schema = services.catalogue.schemas(row.type).connection
-    if row.sealed is not None and schema is not None:
-        validation.check_provider_data(schema, services.vault.unseal(row.sealed), "connection_info")
+    schemas = services.catalogue.schemas(row.type)
+    if row.sealed is not None and schemas.connection is not None:
+        validation.check_provider_data(schemas.connection, services.vault.unseal(row.sealed), "connection_info")
+    return schemas

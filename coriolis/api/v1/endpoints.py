@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from coriolis.api.idempotency import request_hash
@@ -68,7 +67,8 @@ def update(request: ApiRequest, services: Services) -> Json:
     if "mapped_regions" in body:
         changes["mapped_regions"] = list(body["mapped_regions"] or ())
     if "connection_info" in body:
-        stored = services.vault.unseal(row.sealed) if row.sealed and _is_masked(body["connection_info"]) else {}
+        masked = masking.masked_place(body["connection_info"], "") is not None
+        stored = services.vault.unseal(row.sealed) if row.sealed and masked else {}
         sent = masking.restore(body["connection_info"], stored)
         kept = seal(services.vault, sent, "endpoint.connection_info")
         changes.update({"sealed": kept.sealed} if kept.sealed is not None else {"secret_ref": kept.secret_ref})
@@ -103,11 +103,6 @@ def find(request: ApiRequest, services: Services) -> Endpoint:
     key = object_id(request, "endpoint_id", "endpoint")
     with services.db.reader() as conn:
         return queries.get(conn, key, request.caller.scope)
-
-
-def _is_masked(value: Json) -> bool:
-    children: Iterable[Json] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return value == masking.MASK or any(_is_masked(child) for child in children)
 
 
 def _views(rows: list[Endpoint], services: Services) -> list[Json]:

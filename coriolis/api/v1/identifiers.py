@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import uuid
 from typing import Any
 
+from coriolis.api import body
 from coriolis.api.request import ApiRequest
 from coriolis.domain.errors import Invalid, NotFound
 
@@ -38,15 +38,28 @@ def from_base64(text: str, field: str) -> str:
 
 def environment(request: ApiRequest) -> dict[str, Json]:
     """The query parameter ``env``: base64 of a JSON object; null and nothing mean {}. :raises Invalid:"""
-    text = request.query.one("env")
-    if text is None:
-        return {}
-    try:
-        value = json.loads(from_base64(text, "env"))
-    except (ValueError, RecursionError):
-        raise Invalid("env must be URL-safe base64 of a JSON object", field="env") from None
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
+    value = _encoded(request, "env", "a JSON object")
+    if value is not None and not isinstance(value, dict):
         raise Invalid("env must be URL-safe base64 of a JSON object", field="env")
-    return value
+    return value or {}
+
+
+def option_names(request: ApiRequest) -> list[str] | None:
+    """The query parameter ``options``: base64 of a JSON list of names; null, [] and nothing mean all (None).
+
+    :raises Invalid:
+    """
+    value = _encoded(request, "options", "a JSON list of names")
+    if value is not None and not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
+        raise Invalid("options must be URL-safe base64 of a JSON list of names", field="options")
+    return value or None
+
+
+def _encoded(request: ApiRequest, field: str, what: str) -> Json:
+    text = request.query.one(field)
+    if text is None:
+        return None
+    try:
+        return body.parse(from_base64(text, field).encode("utf-8"), "")
+    except Invalid:
+        raise Invalid(f"{field} must be URL-safe base64 of {what}", field=field) from None

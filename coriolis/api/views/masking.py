@@ -58,6 +58,14 @@ def _property(schema: Json, name: str) -> Json:
     return next((p for p in (_property(branch, name) for branch in branches) if p is not None), None)
 
 
+def masked_place(value: Json, path: str) -> str | None:
+    """Where a mask stands in for a secret, dotted below ``path``; None: nowhere."""
+    if value == MASK:
+        return path
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return next((found for key, item in children if (found := masked_place(item, f"{path}.{key}"))), None)
+
+
 def restore(sent: Json, stored: Json) -> Json:
     """What a client sent, with every ``***`` replaced by what is stored in its place."""
     if sent == MASK:

@@ -6,7 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from coriolis.domain.capabilities import WIRE_CONNECTION, WIRE_DESTINATION, WIRE_SOURCE, Capability, wire_types
+from coriolis.domain.capabilities import (
+    WIRE_CONNECTION,
+    WIRE_DESTINATION,
+    WIRE_DESTINATION_MINIONS,
+    WIRE_SOURCE,
+    WIRE_SOURCE_MINIONS,
+    Capability,
+    wire_types,
+)
 
 Json = Any
 
@@ -15,6 +23,8 @@ SCHEMA_KEYS: dict[int, tuple[str, str]] = {
     WIRE_CONNECTION: ("connection_info_schema", "connection"),
     WIRE_DESTINATION: ("destination_environment_schema", "destination"),
     WIRE_SOURCE: ("source_environment_schema", "source"),
+    WIRE_SOURCE_MINIONS: ("source_minion_pool_environment_schema", "source_minion_pool"),
+    WIRE_DESTINATION_MINIONS: ("destination_minion_pool_environment_schema", "destination_minion_pool"),
 }
 
 

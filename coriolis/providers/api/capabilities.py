@@ -11,6 +11,7 @@ they look at ``context.cancelled`` between steps and raise ``Cancelled``.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -23,6 +24,8 @@ from coriolis.providers.api.model import (
     InstanceSummary,
     Layout,
     Network,
+    Option,
+    OptionsOf,
     PlannedDisk,
     Snapshot,
     StorageInventory,
@@ -50,6 +53,15 @@ class Networks(Protocol):
 
 class Storage(Protocol):
     def list_storage(self, environment: Environment, context: Context) -> StorageInventory: ...
+
+
+class Options(Protocol):
+    def list_options(
+        self, of: OptionsOf, environment: Environment, names: Collection[str] | None, context: Context
+    ) -> list[Option]:
+        """Options whose values the platform knows and the schema does not. ``environment`` may be incomplete: what the
+        user has chosen so far. ``names``: only these (None: all); names that are none are ignored."""
+        ...
 
 
 class Planning(Protocol):
@@ -145,6 +157,9 @@ class Connection(Protocol):
 
     @property
     def storage(self) -> Storage | None: ...
+
+    @property
+    def options(self) -> Options | None: ...
 
     @property
     def planning(self) -> Planning | None: ...

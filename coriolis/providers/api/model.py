@@ -131,6 +131,25 @@ class StorageInventory:
     config_default: str | None = None
 
 
+class OptionsOf(enum.StrEnum):
+    """Whose options: of one of a provider's environments."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+    SOURCE_MINIONS = "source_minion_pool"
+    DESTINATION_MINIONS = "destination_minion_pool"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """The values that a field of an environment can have on this platform now: texts, numbers, or objects with ``id``
+    and ``name``. ``config_default``: what is taken when the user says nothing."""
+
+    name: str
+    values: tuple[Any, ...] = ()
+    config_default: Any = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Concern:
     """Something that a user should know before bytes move. ``blocking`` ones refuse the migration."""

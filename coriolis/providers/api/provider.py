@@ -14,6 +14,16 @@ from coriolis.providers.api.context import Context
 JsonSchema = dict[str, Any]
 
 
+# Parts of a provider that have a schema -> the attribute that holds it
+SCHEMA_PARTS = {
+    "connection": "connection_schema",
+    "source": "source_schema",
+    "destination": "destination_schema",
+    "source_minion_pool": "source_minion_schema",
+    "destination_minion_pool": "destination_minion_schema",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Provider:
     """A platform type.
@@ -30,9 +40,16 @@ class Provider:
     connect: Callable[[dict[str, Any], Context], Connection]
     source_schema: JsonSchema | None = None
     destination_schema: JsonSchema | None = None
+    source_minion_schema: JsonSchema | None = None  # of the environment of a pool of minions on this side
+    destination_minion_schema: JsonSchema | None = None
     preload: tuple[str, ...] = ()
     support: str = "real"  # real | simulator | fake: what it was tested against
     traits: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def schemas(self) -> dict[str, JsonSchema | None]:
+        """Each part's schema, or None."""
+        return {part: getattr(self, attribute) for part, attribute in SCHEMA_PARTS.items()}
 
 
 SECRET_REF_BRANCH: JsonSchema = {

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import jsonschema
 import pytest
 
 from coriolis.providers.api import (
@@ -13,6 +14,7 @@ from coriolis.providers.api import (
     Instance,
     InstanceSummary,
     Inventory,
+    OptionsOf,
     Provider,
     from_json,
     to_json,
@@ -113,6 +115,26 @@ class InventoryContract(Subject):
 
     def test_instance_survives_json(self, instance: Instance) -> None:
         assert from_json(Instance, to_json(instance)) == instance
+
+    @pytest.mark.parametrize("of", list(OptionsOf))
+    def test_options_are_those_of_the_schema(
+        self, plugin: Provider, connection: Connection, context: Context, of: OptionsOf
+    ) -> None:
+        """Before the user has chosen anything; each can be asked for alone, and every text value can be chosen."""
+        self.need(plugin, Capability.OPTIONS)
+        assert connection.options is not None
+        found = connection.options.list_options(of, {}, None, context)
+        properties = (plugin.schemas[str(of)] or {}).get("properties", {})
+        assert len({option.name for option in found}) == len(found)
+        for option in found:
+            assert option.name in properties
+            for value in option.values:
+                assert isinstance(value, str | int | float) or {"id", "name"} <= set(value)
+                if isinstance(value, str):
+                    jsonschema.validate(value, properties[option.name])
+            alone = connection.options.list_options(of, {}, [option.name], context)
+            assert [each.name for each in alone] == [option.name]
+        assert connection.options.list_options(of, {}, [NOBODY], context) == []
 
     def test_networks_are_distinct(
         self, plugin: Provider, connection: Connection, destination_environment: Options, context: Context

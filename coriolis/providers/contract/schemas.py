@@ -17,6 +17,7 @@ _ATTRIBUTES = {
     Capability.INVENTORY: "inventory",
     Capability.NETWORKS: "networks",
     Capability.STORAGE: "storage",
+    Capability.OPTIONS: "options",
     Capability.PLANNING: "planning",
     Capability.SNAPSHOTS: "snapshots",
     Capability.INCREMENTS: "snapshots",
@@ -28,8 +29,7 @@ _ATTRIBUTES = {
 
 
 def _schemas(plugin: Provider) -> list[dict[str, Any]]:
-    environments = (plugin.source_schema, plugin.destination_schema)
-    return [plugin.connection_schema, *(schema for schema in environments if schema is not None)]
+    return [schema for schema in plugin.schemas.values() if schema is not None]
 
 
 def _properties(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -74,6 +74,7 @@ PROVIDER = Provider(
             Capability.INVENTORY,
             Capability.NETWORKS,
             Capability.STORAGE,
+            Capability.OPTIONS,
             Capability.PLANNING,
             Capability.SNAPSHOTS,
             Capability.INCREMENTS,

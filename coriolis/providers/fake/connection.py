@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from coriolis.providers.api import (
     Layout,
     Network,
     Nic,
+    Option,
+    OptionsOf,
     OsType,
     PlannedDisk,
     PlannedNic,
@@ -126,6 +129,21 @@ class FakeStorage:
             )
 
 
+class FakeOptions:
+    def __init__(self, cloud: Cloud, faults: Faults) -> None:
+        self._cloud = cloud
+        self._faults = faults
+
+    def list_options(
+        self, of: OptionsOf, environment: Environment, names: Collection[str] | None, context: Context
+    ) -> list[Option]:
+        with self._faults.around("options.list_options", context):
+            if of is not OptionsOf.DESTINATION or (names is not None and "storage" not in names):
+                return []
+            found = tuple(self._cloud.read()["storage"])
+            return [Option(name="storage", values=found, config_default=next(iter(found), None))]
+
+
 class FakePlanning:
     def __init__(self, cloud: Cloud, faults: Faults) -> None:
         self._cloud = cloud
@@ -196,6 +214,7 @@ class FakeConnection:
         self.inventory = FakeInventory(self._cloud, self._faults)
         self.networks = FakeNetworks(self._cloud, self._faults)
         self.storage = FakeStorage(self._cloud, self._faults)
+        self.options = FakeOptions(self._cloud, self._faults)
         self.planning = FakePlanning(self._cloud, self._faults)
         self.snapshots = FakeSnapshots(self._cloud, self._faults)
         self.read_blocks = FakeReadBlocks(self._cloud, self._faults)

@@ -29,6 +29,7 @@ from coriolis.providers.api import Cancelled, Conflict, Context, Gone, Invalid, 
 CALLS = (
     "check",
     "inventory.list_instances",
+    "options.list_options",
     "inventory.get_instance",
     "networks.list_networks",
     "storage.list_storage",

@@ -23,6 +23,7 @@ PROVIDER = Provider(
             Capability.INVENTORY,
             Capability.NETWORKS,
             Capability.STORAGE,
+            Capability.OPTIONS,
             Capability.PLANNING,
             Capability.SNAPSHOTS,
             Capability.INCREMENTS,

@@ -11,6 +11,7 @@ from coriolis.providers.libvirt.compute import LibvirtCompute
 from coriolis.providers.libvirt.connection import Link, check_link, close_link, open_link
 from coriolis.providers.libvirt.inventory import LibvirtInventory
 from coriolis.providers.libvirt.networks import LibvirtNetworks
+from coriolis.providers.libvirt.options import LibvirtOptions
 from coriolis.providers.libvirt.planning import LibvirtPlanning
 from coriolis.providers.libvirt.snapshots import LibvirtSnapshots
 from coriolis.providers.libvirt.storage import LibvirtStorage
@@ -23,6 +24,7 @@ class LibvirtConnection:
         self.inventory = LibvirtInventory(link)
         self.networks = LibvirtNetworks(link)
         self.storage = LibvirtStorage(link)
+        self.options = LibvirtOptions(link)
         self.planning = LibvirtPlanning(link)
         self.snapshots = LibvirtSnapshots(link)
         self.read_blocks = LibvirtSources(link)

@@ -231,6 +231,7 @@ class NullConnection:
         self.inventory = NullInventory(shape)
         self.networks = NullNetworks()
         self.storage = NullStorage()
+        self.options = None
         self.planning = NullPlanning()
         self.snapshots = NullSnapshots()
         self.read_blocks = blocks

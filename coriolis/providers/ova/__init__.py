@@ -77,6 +77,7 @@ PROVIDER = Provider(
     capabilities=frozenset(
         {
             Capability.INVENTORY,
+            Capability.OPTIONS,
             Capability.PLANNING,
             Capability.SNAPSHOTS,
             Capability.READ_BLOCKS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from coriolis.dataplane import Source
@@ -20,6 +20,8 @@ from coriolis.providers.api import (
     InstanceSummary,
     Invalid,
     Layout,
+    Option,
+    OptionsOf,
     Snapshot,
     Volume,
 )
@@ -41,6 +43,21 @@ class OvaInventory:
 
     def get_instance(self, environment: Environment, name: str, context: Context) -> Instance:
         return self._shelf.instance(self._shelf.find(name, context), environment)
+
+
+class OvaOptions:
+    """The configurations that the packages offer; the schema tells the rest."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def list_options(
+        self, of: OptionsOf, environment: Environment, names: Collection[str] | None, context: Context
+    ) -> list[Option]:
+        if of is not OptionsOf.SOURCE or (names is not None and "deployment_option" not in names):
+            return []
+        found, default = self._shelf.configurations(context)
+        return [Option(name="deployment_option", values=tuple(found), config_default=default)]
 
 
 class OvaPlanning:
@@ -187,6 +204,7 @@ class OvaConnection:
         root = open_root(connection_info["path"], os.environ.get(ROOTS_VARIABLE))
         self._shelf = Shelf(root)
         self.inventory = OvaInventory(self._shelf)
+        self.options = OvaOptions(self._shelf)
         self.planning = OvaPlanning(self._shelf)
         self.snapshots = OvaSnapshots(self._shelf)
         self.read_blocks = OvaBlocks()

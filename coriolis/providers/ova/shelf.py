@@ -112,6 +112,22 @@ class Shelf:
                 instance = _with_images(found.package, instance)
             return _overridden(instance, environment)
 
+    def configurations(self, context: Context) -> tuple[list[str], str | None]:
+        """The ids of the deployment options of all packages, and the default, if there is but one."""
+        found: dict[str, None] = {}
+        defaults: set[str | None] = set()
+        for item in self._items(context):
+            context.check_cancelled()
+            if item.kind in _OPENERS:
+                try:
+                    envelope = self._open(item).envelope
+                except ProviderError as error:
+                    context.event("WARNING", f"Left out: {error.message}")
+                    continue
+                found.update(dict.fromkeys(envelope.configurations))
+                defaults.add(envelope.default_configuration)
+        return list(found), defaults.pop() if len(defaults) == 1 else None
+
     def _items(self, context: Context) -> list[Item]:
         """All items, without the images that are parts of packages or of other images."""
         found = items(self._root)

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every path of the service. Dispatch, policies, metrics and the reference are made from this table.
+
+Paths without a policy are public and whole; the others are below ``/v1/{project_id}`` or, for convenience, below
+``/v1`` with the project of the token. A path may end in ``.json``.
+"""
+
+from __future__ import annotations
+
+from coriolis.api.dispatch import Route
+from coriolis.api.routes import endpoints, inventory, migrations, providers, versions
+
+ROUTES: tuple[Route, ...] = (
+    *versions.ROUTES,
+    *migrations.ROUTES,
+    *endpoints.ROUTES,
+    *inventory.ROUTES,
+    *providers.ROUTES,
+)

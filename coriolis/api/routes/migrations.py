@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Migrations, their tasks and their history."""
+
+from __future__ import annotations
+
+from coriolis.api.dispatch import Route
+from coriolis.api.paging import PAGE
+from coriolis.api.schemas import migrations as schemas
+from coriolis.api.v1 import events, migrations, progress_updates, tasks
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="GET",
+        path="/migrations",
+        handler=migrations.index,
+        policy="migration:migrations:list",
+        summary="List migrations, newest first",
+        query=(*PAGE, "status"),
+    ),
+    Route(
+        method="GET",
+        path="/migrations/detail",
+        handler=migrations.index,
+        policy="migration:migrations:list",
+        summary="List migrations (the same list, for older clients)",
+        query=(*PAGE, "status"),
+    ),
+    Route(
+        method="POST",
+        path="/migrations",
+        handler=migrations.create,
+        policy="migration:migrations:create",
+        summary="Create a migration and start it",
+        schema=schemas.CREATE,
+    ),
+    Route(
+        method="GET",
+        path="/migrations/{migration_id}",
+        handler=migrations.show,
+        policy="migration:migrations:show",
+        summary="Show a migration with its tasks",
+    ),
+    Route(
+        method="DELETE",
+        path="/migrations/{migration_id}",
+        handler=migrations.delete,
+        policy="migration:migrations:delete",
+        summary="Delete a migration that has ended",
+        status=204,
+    ),
+    Route(
+        method="POST",
+        path="/migrations/{migration_id}/actions",
+        handler=migrations.action,
+        policy="migration:migrations:cancel",
+        summary="Cancel a migration",
+        status=204,
+        schema=schemas.ACTION,
+    ),
+    Route(
+        method="POST",
+        path="/migrations/{migration_id}/action",
+        handler=migrations.action,
+        policy="migration:migrations:cancel",
+        summary="Cancel a migration (the path of the first release)",
+        status=204,
+        schema=schemas.ACTION,
+    ),
+    Route(
+        method="GET",
+        path="/migrations/{migration_id}/tasks",
+        handler=tasks.index,
+        policy="migration:tasks:list",
+        summary="List the tasks of a migration's latest run, in order",
+        query=PAGE,
+    ),
+    Route(
+        method="GET",
+        path="/migrations/{migration_id}/tasks/{task_id}",
+        handler=tasks.show,
+        policy="migration:tasks:show",
+        summary="Show a task",
+    ),
+    Route(
+        method="GET",
+        path="/migrations/{migration_id}/tasks/{task_id}/progress_updates",
+        handler=progress_updates.index,
+        policy="migration:progress_updates:list",
+        summary="List how far each item of a task has come",
+        query=PAGE,
+    ),
+    Route(
+        method="GET",
+        path="/migrations/{migration_id}/events",
+        handler=events.index,
+        policy="migration:events:list",
+        summary="List what happened, oldest first",
+        query=PAGE,
+    ),
+)
