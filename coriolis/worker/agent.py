@@ -19,6 +19,7 @@ import signal
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
@@ -33,6 +34,7 @@ from coriolis.rpc.messages import (
     Register,
     Registered,
     Result,
+    Share,
     Sync,
     SyncReply,
 )
@@ -52,6 +54,7 @@ _DAY_SECONDS = 86400
 _REMEMBERED = 10_000  # attempts that are over; a doubled assignment of one of them is not started again
 _LAST_WORDS_SECONDS = 10.0
 _KILL_SECONDS = 10.0
+_SHARE_SECONDS = 2.0  # between syncs while bytes move: a changed budget is felt within twice this, and a moment
 
 
 @dataclasses.dataclass
@@ -154,7 +157,7 @@ class WorkerService:
                     pause = _FIRST_PAUSE
                     continue
                 self._sync(session)
-                wait, pause = session.sync_seconds, _FIRST_PAUSE
+                wait, pause = self._until_sync(session), _FIRST_PAUSE
             except CoriolisError as error:
                 _LOG.warning("no contact with the conductor reason=%s", error.message)
                 wait, pause = pause, min(2 * pause, _LONGEST_PAUSE)
@@ -221,7 +224,18 @@ class WorkerService:
             server.lease(session.fence_at)
         for running, item in collected:
             running.reporter.confirm(item)
+        self._share_out([running for running, item in collected if item.report.stream is not None], reply.shares)
         self._obey(reply)
+
+    def _until_sync(self, session: Session) -> float:
+        moves = any(running.reporter.moves_bytes for running in self._all())
+        return min(session.sync_seconds, _SHARE_SECONDS) if moves else session.sync_seconds
+
+    def _share_out(self, everyone: Sequence[Running], shares: Sequence[Share]) -> None:
+        found = {share.task_id: share for share in shares}
+        for running in everyone:
+            task_id = running.assign.attempt.task_id
+            running.share(found.get(task_id, Share(task_id=task_id)))
 
     def _obey(self, reply: SyncReply) -> None:
         self._cancel(Cancel(task_ids=reply.cancel))
@@ -304,6 +318,7 @@ class WorkerService:
             threads=self._threads,
             fenced=self._is_fenced,
             on_end=self._ended,
+            on_stream=self._wake.set,
         )
 
     def _decline(self, assign: Assign, outcome: str, error: Error | None) -> None:

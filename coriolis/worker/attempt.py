@@ -16,7 +16,18 @@ from typing import Any
 from coriolis.domain.codec import from_json, to_json
 from coriolis.domain.errors import CoriolisError, Invalid, Stale, Unavailable
 from coriolis.rpc.bus import Bus
-from coriolis.rpc.messages import CONDUCTOR, Ack, Assign, EffectAck, EffectWrite, Error, Progress, Result
+from coriolis.rpc.messages import (
+    CONDUCTOR,
+    Ack,
+    Assign,
+    EffectAck,
+    EffectWrite,
+    Error,
+    Progress,
+    Result,
+    Share,
+    Stream,
+)
 from coriolis.worker import classify, host
 from coriolis.worker.child import Child, Rung
 from coriolis.worker.forks import ForkServer
@@ -50,13 +61,16 @@ class Running:
         threads: Executor,
         fenced: Callable[[], bool],
         on_end: Callable[[Running], None],
+        on_stream: Callable[[], None] = lambda: None,
     ) -> None:
-        """``fenced``: whether the lease may have run out, in which case a dead child was killed for that."""
+        """``fenced``: whether the lease may have run out, in which case a dead child was killed for that.
+        ``on_stream``: it has begun to move bytes, and waits for its share."""
         self.assign = assign
         self.settled = False  # the conductor has had the result
         self.reporter = Reporter(assign.attempt.task_id, assign.attempt.epoch)
         self._settings, self._vault, self._bus, self._threads = settings, vault, bus, threads
-        self._fenced, self._on_end = fenced, on_end
+        self._fenced, self._on_end, self._on_stream = fenced, on_end, on_stream
+        self._share: Share | None = None
         self._wish = Wish.FINISH
         self._wish_grew = threading.Event()
         self._over = threading.Event()
@@ -88,6 +102,12 @@ class Running:
             self._wish = wish
             self._wish_grew.set()
         self._child.stop(Rung.KILL if wish is Wish.ABANDON else rung)
+
+    def share(self, share: Share) -> None:
+        """What the child may read per second from now on."""
+        if share != self._share:
+            self._share = share
+            self._child.send({"pace": [share.bytes_per_second, share.backoff_factor]})
 
     def wait(self, timeout: float | None = None) -> bool:
         """Until it is over: no process left, and the result acknowledged, refused or not wanted."""
@@ -123,6 +143,9 @@ class Running:
             self.reporter.event(level, self._child.mask.text(text))
         elif "checkpoint" in message:
             self.reporter.checkpoint(message["checkpoint"])
+        elif "stream" in message:
+            if self.reporter.stream(from_json(Stream, message["stream"])):
+                self._on_stream()
         elif "ask" in message:
             self._threads.submit(self._write_effect, message["ask"], message["effect"])
 

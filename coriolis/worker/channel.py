@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The socket between the agent and a child: one JSON object per line, both ways. Disk bytes never pass here.
 
-agent -> child   {"job": {...}} once, {"cancel": true}, {"reply": n, "value": ... | "error": ...}
+agent -> child   {"job": {...}} once, {"cancel": true}, {"reply": n, "value": ... | "error": ...},
+                 {"pace": [bytes per second or null, back-off factor or null]}
 child -> agent   {"started": clock}, {"log": {...}}, {"mask": [...]}, {"progress": {...}}, {"event": [level, text]},
-                 {"checkpoint": ...}, {"ask": n, "effect": {...}}, {"result": {...}}
+                 {"checkpoint": ...}, {"stream": {...}}, {"ask": n, "effect": {...}}, {"result": {...}}
 """
 
 from __future__ import annotations

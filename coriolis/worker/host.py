@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from coriolis import dataplane
+from coriolis.dataplane.pace import Pace
 from coriolis.domain.capabilities import wire_types
 from coriolis.domain.codec import from_json, to_json
 from coriolis.domain.errors import Invalid, Stale
@@ -42,6 +43,7 @@ from coriolis.worker.settings import VaultSettings, WorkerSettings
 COMPLETED, FAILED, CANCELED, STALE = "completed", "failed", "canceled", "stale"
 _POLL_SECONDS = 0.2
 _EPOCH_BITS = 20
+_HELD_SECONDS = 5.0  # at most: until the conductor has said what the copy may use
 _LOG = logging.getLogger(__name__)
 
 
@@ -125,6 +127,7 @@ class _Child:
         self._numbers = itertools.count(1)
         self._asked: dict[int, Future[Any]] = {}
         self._mask = Mask()
+        self._pace = Pace(held_seconds=_HELD_SECONDS)
         self._order: Order
 
     def work(self) -> None:
@@ -201,6 +204,8 @@ class _Child:
             ledger=Ledger(assign.attempt, assign.effects, self._write_effect, owner=assign.params.get("maker")),
             connect=connect,
             checkpoint=lambda data: self._channel.send({"checkpoint": data}),
+            stream=lambda stream: self._channel.send({"stream": to_json(stream)}),
+            pace=self._pace,
         )
 
     def _context(self, *, epoch: int, deadline: float | None) -> Context:
@@ -253,6 +258,8 @@ class _Child:
         for message in messages:
             if message.get("cancel"):
                 self._cancelled.set()
+            elif "pace" in message:
+                self._pace.set(*message["pace"])
             elif "reply" in message:
                 self._asked.pop(message["reply"]).set_result(message["value"])
         os.killpg(0, signal.SIGKILL)  # the agent closed the channel: it is dead, or does not want us any more

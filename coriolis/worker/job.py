@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from coriolis.dataplane.pace import Pace
 from coriolis.domain.codec import from_json
 from coriolis.domain.errors import Invalid, Unsupported
 from coriolis.domain.model import Json
 from coriolis.providers.api import Connection, Context
-from coriolis.rpc.messages import Assign
+from coriolis.rpc.messages import Assign, Stream
 from coriolis.worker import journals
 from coriolis.worker.effects import Ledger
 from coriolis.worker.settings import WorkerSettings
@@ -30,6 +31,8 @@ class Job:
     ledger: Ledger
     connect: Callable[[str], Connection]
     checkpoint: Callable[[Json], None]
+    stream: Callable[[Stream], None] = lambda stream: None  # tells how fast it moves bytes, and from where to where
+    pace: Pace = field(default_factory=Pace)  # how fast it may
 
     def part(self, side: str, capability: str) -> Any:
         """The capability of the source's or destination's provider. :raises Unsupported: it has none"""

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from coriolis.domain.model import Json
-from coriolis.rpc.messages import AttemptReport, Event, Progress
+from coriolis.rpc.messages import AttemptReport, Event, Progress, Stream
 
 _MOST_EVENTS = 1000  # unsent; a provider that says more loses the oldest
 _EVENTS_AT_ONCE = 200
@@ -35,6 +35,7 @@ class Reporter:
         self._seq = 0
         self._checkpoint: Json = None
         self._checkpoint_version = 0
+        self._stream: Stream | None = None
 
     def progress(self, progress: Progress) -> None:
         with self._lock:
@@ -51,6 +52,16 @@ class Reporter:
             self._checkpoint_version += 1
             self._checkpoint = value
 
+    def stream(self, value: Stream) -> bool:
+        """True: the first one."""
+        with self._lock:
+            first, self._stream = self._stream is None, value
+            return first
+
+    @property
+    def moves_bytes(self) -> bool:
+        return self._stream is not None
+
     def collect(self, *, all_events: bool = False) -> Collected:
         """Everything unconfirmed."""
         with self._lock:
@@ -62,6 +73,7 @@ class Reporter:
                     progress=tuple(progress for _, progress in self._progress.values()),
                     events=events if all_events else events[:_EVENTS_AT_ONCE],
                     checkpoint=self._checkpoint,
+                    stream=self._stream,
                 ),
                 versions={item: version for item, (version, _) in self._progress.items()},
                 checkpoint_version=self._checkpoint_version,

@@ -12,6 +12,7 @@ from coriolis.domain.errors import Invalid
 from coriolis.domain.model import Json
 from coriolis.providers.api import Snapshot, Volume
 from coriolis.worker.job import Job
+from coriolis.worker.kinds import streams
 from coriolis.worker.sequence import Step
 
 _CHECKPOINT_SECONDS = 5.0
@@ -30,7 +31,10 @@ def volume_of(job: Job) -> Volume:
 
 
 def options(job: Job) -> dataplane.CopyOptions:
-    return dataplane.CopyOptions(requests=job.settings.copy_requests, stall_seconds=job.settings.copy_stall_seconds)
+    settings = job.settings
+    return dataplane.CopyOptions(
+        requests=settings.copy_requests, stall_seconds=settings.copy_stall_seconds, pace=job.pace
+    )
 
 
 def _copy(job: Job) -> Json:
@@ -71,15 +75,17 @@ def _copy(job: Job) -> Json:
 
 
 class _Report:
-    """Passes the copy's progress on, and a checkpoint now and then."""
+    """Passes the copy's progress and rate on, and a checkpoint now and then."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self._stream = streams.Meter(job)
         self._next = time.monotonic() + _CHECKPOINT_SECONDS
 
     def __call__(self, now: dataplane.Progress) -> None:
         job = self._job
         job.context.progress(job.item, now.done, now.total, rate_text(job.item, now))
+        self._stream.read(now.read)
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _CHECKPOINT_SECONDS
             job.checkpoint({"host": job.settings.host, "journal": str(job.journal), "done": now.done})

@@ -9,7 +9,7 @@ from coriolis import dataplane
 from coriolis.domain.errors import Invalid
 from coriolis.domain.model import Json
 from coriolis.worker.job import Job
-from coriolis.worker.kinds import copy
+from coriolis.worker.kinds import copy, streams
 from coriolis.worker.sequence import Step
 
 MODES = ("none", "sample", "full")
@@ -45,8 +45,10 @@ def _verify(job: Job) -> Json:
 
 def _check(job: Job, sink: dataplane.Sink, mode: str) -> dataplane.VerifyResult:
     """By the journal where this host has it; otherwise the whole volume's digest must do."""
+    stream = streams.Meter(job)
 
     def progress(now: dataplane.Progress) -> None:
+        stream.read(now.read)
         job.context.progress(job.item, now.done, now.total, copy.rate_text(job.item, now))
 
     cancelled = job.context.cancelled.is_set
