@@ -43,6 +43,7 @@ class Run:
     changes: Mapping[str, Json] | None = None
     waits: bool = False
     request_id: str | None = None
+    id: str | None = None  # None: a new one
 
 
 def start(conn: Connection, job: Action, run: Run, now: dt.datetime) -> Execution:
@@ -214,7 +215,7 @@ def _platform(stored: Sequence[str]) -> Platform:
 def _execution(job: Action, run: Run, number: int, fence: int, state: ExecutionState, now: dt.datetime) -> Execution:
     source, destination = run.platforms
     return Execution(
-        id=str(uuid.uuid4()),
+        id=run.id or str(uuid.uuid4()),
         action_id=job.id,
         project_id=job.project_id,
         number=number,

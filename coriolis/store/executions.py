@@ -70,6 +70,23 @@ def get(conn: Connection, execution_id: str, project_id: str | None = None) -> E
     return load(Execution, row)
 
 
+def of_action(conn: Connection, action_id: str, execution_id: str) -> Execution:
+    """An execution of the job that is not deleted. :raises NotFound: there is no such one"""
+    found = find(conn, [execution_id]).get(execution_id)
+    if found is None or found.action_id != action_id or found.deleted_at is not None:
+        raise NotFound(f"There is no execution {execution_id}.")
+    return found
+
+
+def forget_all(conn: Connection, action_id: str, now: dt.datetime) -> None:
+    """Marks all executions of a job as deleted."""
+    conn.execute(
+        sql_update(execution)
+        .where(execution.c.action_id == action_id, execution.c.deleted_at.is_(None))
+        .values(deleted_at=now)
+    )
+
+
 def latest(conn: Connection, action_ids: Sequence[str]) -> dict[str, Execution]:
     """The latest execution of each of these jobs, deleted ones left out. One statement."""
     if not action_ids:
