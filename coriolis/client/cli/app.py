@@ -9,12 +9,14 @@ import sys
 from collections.abc import Sequence
 from functools import cached_property
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from cliff import app as cliff_app
-from cliff import commandmanager
+from openstack import exceptions
 
-from coriolis.client import Proxy, connect_cloud, connect_standalone
+from coriolis.client import Proxy, connect_cloud, connect_standalone, connect_url
+from coriolis.client.cli.words import Commands
 
 DESCRIPTION = (
     "Moves virtual machines between clouds and hypervisors. Talks to the standalone that runs on this host, or, with "
@@ -27,7 +29,7 @@ class Application(cliff_app.App):
         super().__init__(
             description=DESCRIPTION,
             version=metadata.version("coriolis"),
-            command_manager=commandmanager.CommandManager("coriolis.cli"),
+            command_manager=Commands("coriolis.cli"),
             deferred_help=True,
         )
 
@@ -45,14 +47,27 @@ class Application(cliff_app.App):
             metavar="DIR",
             help="state directory of the standalone to talk to (CORIOLIS_STATE_DIR; default ~/.local/state/coriolis)",
         )
+        group.add_argument("--url", help="address of the service, up to and with the project; wants --token-file")
+        group.add_argument("--token-file", type=Path, metavar="FILE", help="file with the token for --url")
         return parser
 
     @cached_property
     def service(self) -> Proxy:
         """The service to talk to, connected at first use, so that ``--help`` needs none."""
+        if self.options.url:
+            return connect_url(self.options.url.rstrip("/"), self._token())
         if self.options.state_dir or not (self.options.os_cloud or os.environ.get("OS_AUTH_URL")):
             return connect_standalone(self.options.state_dir)
         return connect_cloud(self.options.os_cloud)
+
+    def _token(self) -> str:
+        """:raises openstack.exceptions.ConfigException: no file was named, or it cannot be read"""
+        if self.options.token_file is None:
+            raise exceptions.ConfigException("--url wants --token-file, too: a file that holds the token.")
+        try:
+            return str(self.options.token_file.read_text().strip())
+        except OSError as error:
+            raise exceptions.ConfigException(f"{self.options.token_file} cannot be read: {error.strerror}") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

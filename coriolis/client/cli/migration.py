@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``coriolis migration ...``"""
+"""``coriolis migration ...``, which is ``openstack migration ...``"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from cliff import lister, show
-from openstack import exceptions
+from cliff import show
 
-from coriolis.client.cli import live
-from coriolis.client.cli.endpoint import JsonColumn, found
-from coriolis.client.cli.inputs import json_object, pair
-from coriolis.client.cli.command import ServiceCommand
-from coriolis.client.migration import Migration
-from coriolis.client.proxy import Proxy
+from coriolis.client.cli import job
+from coriolis.client.cli.columns import InlineColumn, details
+from coriolis.client.cli.command import ForEach, PageLister, ServiceCommand
+from coriolis.client.cli.inputs import json_object
 
 SHOWN = (
     "id",
@@ -27,68 +25,13 @@ SHOWN = (
     "destination_environment",
     "replication_count",
     "shutdown_instances",
+    "skip_os_morphing",
     "notes",
     "created_at",
     "updated_at",
     "transfer_result",
+    "tasks",
 )
-
-
-def shown(migration: Any) -> tuple[Any, Any]:
-    tasks = [task for task in migration.tasks or () if task["status"] != "UNSCHEDULED"]
-    values = [getattr(migration, name) for name in SHOWN]
-    return (*SHOWN, "tasks"), [
-        *(JsonColumn(v) if isinstance(v, (dict, list)) else v for v in values[:-1]),
-        ResultColumn(values[-1]),
-        TaskColumn(tasks),
-    ]
-
-
-class ResultColumn(JsonColumn):
-    """What came of each machine: for people, a line each for the new machine, its disks and how to look at it."""
-
-    def human_readable(self) -> str:
-        return "\n".join(line for name, result in (self._value or {}).items() for line in _result(name, result))
-
-
-def _result(name: str, result: dict[str, Any]) -> list[str]:
-    lines = [f"{name} is now {result.get('instance_name') or name} ({result.get('id')})"]
-    lines += [f"  console: {result['console']}"] if result.get("console") else []
-    return lines + [f"  {line}" for disk in (result.get("integrity") or {}).get("disks", ()) for line in _disk(disk)]
-
-
-def _disk(disk: dict[str, Any]) -> list[str]:
-    """The two digests one below the other, where an eye sees a difference."""
-    read, written = (live.amount(disk.get(f"bytes_{done}") or 0) for done in ("read", "written"))
-    size = live.amount(disk.get("size_bytes") or 0)
-    return [
-        f"disk {disk.get('disk_id')}: {size}, {read} read, {written} written, verification: {disk.get('verification')}",
-        f"  source {disk.get('source_digest')}",
-        f"  target {disk.get('target_digest')}",
-    ]
-
-
-class TaskColumn(JsonColumn):
-    def human_readable(self) -> str:
-        return "\n".join(_line(task) for task in self._value)
-
-
-def _line(task: dict[str, Any]) -> str:
-    text = f"{task['status']:<10} {live.label(task)}"
-    return " ".join([text, *_figures(task)]) + (
-        f": {task['exception_details']}" if task.get("exception_details") else ""
-    )
-
-
-def _figures(task: dict[str, Any]) -> list[str]:
-    """How far the items of a task are, where it is not over."""
-    shown = live.amount if task["task_type"] in live.BYTES else str
-    updates = [u for u in task["progress_updates"] if u.get("total_steps")]
-    return (
-        []
-        if task["status"] == "COMPLETED"
-        else [f"{shown(u['current_step'])}/{shown(u['total_steps'])}" for u in updates]
-    )
 
 
 def add_migration(parser: Any) -> None:
@@ -98,156 +41,160 @@ def add_migration(parser: Any) -> None:
 class Create(ServiceCommand, show.ShowOne):
     """Migrate virtual machines from one endpoint to another."""
 
+    examples = (
+        (
+            "migration create --origin-endpoint old --destination-endpoint new --instance web1"
+            " --network 'VM Network=default' --default-storage default --wait"
+        ),
+        (
+            "migration create --origin-endpoint old --destination-endpoint new --instance web1 --instance db1"
+            " --network-map networks.json --shutdown-instances"
+        ),
+    )
+
     def get_parser(self, prog_name: str) -> Any:
         parser = super().get_parser(prog_name)
-        parser.add_argument("--origin-endpoint", required=True, metavar="ENDPOINT", help="name or id of the source")
-        parser.add_argument("--destination-endpoint", required=True, metavar="ENDPOINT", help="name or id")
-        parser.add_argument(
-            "--instance",
-            action="append",
-            required=True,
-            dest="instances",
-            metavar="NAME",
-            help="virtual machine to move, by name or id; may be repeated",
-        )
-        parser.add_argument(
-            "--network",
-            action="append",
-            type=pair,
-            default=[],
-            metavar="SOURCE=DESTINATION",
-            help="maps a source network to a destination network; may be repeated",
-        )
-        parser.add_argument("--network-map", type=json_object, metavar="JSON|FILE", help="the same as one object")
-        parser.add_argument("--default-storage", metavar="BACKEND", help="destination storage of every disk")
-        parser.add_argument("--storage-mappings", type=json_object, metavar="JSON|FILE", help="storage, disk by disk")
-        parser.add_argument("--source-environment", type=json_object, metavar="JSON|FILE", help="options of the source")
-        parser.add_argument(
-            "--destination-environment", type=json_object, metavar="JSON|FILE", help="options of the destination"
-        )
+        for side in ("origin", "destination"):
+            platform = parser.add_mutually_exclusive_group(required=True)
+            platform.add_argument(f"--{side}-endpoint", metavar="ENDPOINT", help=f"{side} platform, by name or id")
+            platform.add_argument(
+                f"--{side}",
+                type=json_object,
+                metavar=job.JSON,
+                help="the same without an endpoint: an object with type and connection_info",
+            )
+        job.add_instances(parser)
+        job.add_mappings(parser)
+        job.add_scripts(parser)
+        job.add_pools(parser, sides=True)
         parser.add_argument("--replication-count", type=int, metavar="N", help="rounds of copying, 1 to 10 (default 2)")
         parser.add_argument(
             "--shutdown-instances", action="store_true", help="shut the source down before the last round"
         )
         parser.add_argument("--notes", help="for people")
-        parser.add_argument("--wait", action="store_true", help="show the progress until the end; exit 1 if it fails")
+        job.add_wait(parser)
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
         service = self.service
         body = {
-            "origin_endpoint_id": found(service, parsed_args.origin_endpoint).id,
-            "destination_endpoint_id": found(service, parsed_args.destination_endpoint).id,
+            **platforms(service, parsed_args),
             "instances": parsed_args.instances,
-            "network_map": {**(parsed_args.network_map or {}), **dict(parsed_args.network)},
-            "storage_mappings": _storage(parsed_args),
-            "source_environment": parsed_args.source_environment or {},
-            "destination_environment": parsed_args.destination_environment or {},
             "shutdown_instances": parsed_args.shutdown_instances,
-            "notes": parsed_args.notes,
+            **job.mappings(parsed_args),
+            **job.guests(parsed_args),
+            **job.pools(service, parsed_args),
+            **job.given(parsed_args, "replication_count", "notes"),
         }
-        if parsed_args.replication_count is not None:
-            body["replication_count"] = parsed_args.replication_count
         migration = service.create_migration(**body)
         if parsed_args.wait:
-            migration = waited(service, migration.id)
-        return shown(migration)
+            migration = job.followed(partial(service.wait_for_migration, migration.id))
+        return details(migration, SHOWN)
 
 
-def _storage(parsed_args: Any) -> dict[str, Any]:
-    mappings = dict(parsed_args.storage_mappings or {})
-    if parsed_args.default_storage:
-        mappings["default"] = parsed_args.default_storage
-    return mappings
-
-
-def waited(service: Proxy, migration_id: str) -> Migration:
-    """Shows the progress until the end. :raises SDKException: it did not complete"""
-    with live.view() as seen:
-        migration = service.wait_for_migration(migration_id, seen=seen)
-    if migration.status != "COMPLETED":
-        errors = [
-            f"{live.label(task)}: {task['exception_details']}" for task in migration.tasks if task["exception_details"]
-        ]
-        raise exceptions.SDKException("\n".join([f"Migration {migration.id} ended {migration.status}.", *errors]))
-    return migration
+def platforms(service: Any, parsed_args: Any) -> dict[str, Any]:
+    """Both sides, as endpoint ids or as they were given."""
+    body = {}
+    for side in ("origin", "destination"):
+        name = getattr(parsed_args, f"{side}_endpoint")
+        if name is not None:
+            body[f"{side}_endpoint_id"] = job.found(service.find_endpoint, name).id
+        else:
+            body[side] = getattr(parsed_args, side)
+    return body
 
 
 class Wait(ServiceCommand, show.ShowOne):
     """Show the progress of a migration until it ends; exit status 1 if it fails."""
 
+    examples = ("migration wait 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11",)
+
     def get_parser(self, prog_name: str) -> Any:
         parser = super().get_parser(prog_name)
         add_migration(parser)
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        return shown(waited(self.service, parsed_args.migration))
+        migration = job.found(self.service.find_migration, parsed_args.migration)
+        return details(job.followed(partial(self.service.wait_for_migration, migration.id)), SHOWN)
 
 
-class List(ServiceCommand, lister.Lister):
+class List(PageLister):
     """List migrations, newest first."""
+
+    examples = ("migration list --status ERROR --long", "migration list --limit 20 --sort-key updated_at")
 
     def get_parser(self, prog_name: str) -> Any:
         parser = super().get_parser(prog_name)
         parser.add_argument("--status", help="only those in this state")
-        parser.add_argument("--limit", type=int, default=100, help="at most so many (default 100)")
-        parser.add_argument("--marker", metavar="ID", help="those after this one")
-        parser.add_argument("--sort-key", default=None, help="field to sort by (default created_at)")
-        parser.add_argument("--sort-dir", choices=("asc", "desc"), default=None)
+        parser.add_argument("--long", action="store_true", help="with endpoints and rounds")
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        names = ("status", "limit", "marker", "sort_key", "sort_dir")
-        query = {name: getattr(parsed_args, name) for name in names if getattr(parsed_args, name) is not None}
-        rows = [
-            (m.id, m.status, ", ".join(m.instances), m.notes, m.created_at)
-            for m in self.service.migrations(paginated=False, **query)
-        ]
-        return ("ID", "Status", "Instances", "Notes", "Created"), rows
+        found = self.service.migrations(**self.page(parsed_args, "status"))
+        columns = ("ID", "Status", "Instances", "Notes", "Created")
+        if not parsed_args.long:
+            return columns, ((m.id, m.status, InlineColumn(m.instances), m.notes, m.created_at) for m in found)
+        return (*columns, "Updated", "Origin endpoint", "Destination endpoint", "Rounds", "Shut down"), (
+            (
+                m.id,
+                m.status,
+                InlineColumn(m.instances),
+                m.notes,
+                m.created_at,
+                m.updated_at,
+                m.origin_endpoint_id,
+                m.destination_endpoint_id,
+                m.replication_count,
+                m.shutdown_instances,
+            )
+            for m in found
+        )
 
 
 class Show(ServiceCommand, show.ShowOne):
     """Show a migration with its tasks."""
 
+    examples = ("migration show 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11 -f json",)
+
     def get_parser(self, prog_name: str) -> Any:
         parser = super().get_parser(prog_name)
         add_migration(parser)
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        return shown(self.service.get_migration(parsed_args.migration))
+        return details(job.found(self.service.find_migration, parsed_args.migration), SHOWN)
 
 
-class Cancel(ServiceCommand):
+class Cancel(ForEach):
     """Cancel migrations; what they made on the destination is removed, the source is left as it was."""
+
+    noun = "migration"
+    examples = ("migration cancel 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11",)
 
     def get_parser(self, prog_name: str) -> Any:
         parser = super().get_parser(prog_name)
-        parser.add_argument("migrations", metavar="MIGRATION", nargs="+", help="ids")
         parser.add_argument("--force", action="store_true", help="do not wait for running attempts to tidy up")
         return parser
 
-    def take_action(self, parsed_args: Any) -> None:
-        for migration in parsed_args.migrations:
-            self.service.cancel_migration(migration, force=parsed_args.force)
+    def do(self, thing: str, parsed_args: Any) -> None:
+        self.service.cancel_migration(thing, force=parsed_args.force)
 
 
-class Delete(ServiceCommand):
+class Delete(ForEach):
     """Delete the records of migrations that are over. The virtual machines stay."""
 
-    def get_parser(self, prog_name: str) -> Any:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("migrations", metavar="MIGRATION", nargs="+", help="ids")
-        return parser
+    noun = "migration"
+    examples = ("migration delete 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11 5d2e0f6a-2a5e-4a0e-b5ad-6a7c0d1e2f33",)
 
-    def take_action(self, parsed_args: Any) -> None:
-        for migration in parsed_args.migrations:
-            self.service.delete_migration(migration, ignore_missing=False)
+    def do(self, thing: str, parsed_args: Any) -> None:
+        self.service.delete_migration(thing, ignore_missing=False)
 
 
-class EventList(ServiceCommand, lister.Lister):
-    """List what happened in a migration."""
+class EventList(PageLister):
+    """List what happened in a migration, oldest first."""
+
+    examples = ("migration event list 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11",)
 
     def get_parser(self, prog_name: str) -> Any:
         parser = super().get_parser(prog_name)
@@ -255,5 +202,47 @@ class EventList(ServiceCommand, lister.Lister):
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        rows = [(e.created_at, e.level, e.message) for e in self.service.migration_events(parsed_args.migration)]
-        return ("Time", "Level", "Message"), rows
+        events = self.service.migration_events(parsed_args.migration, **self.page(parsed_args))
+        return ("Time", "Level", "Message"), ((e.created_at, e.level, e.message) for e in events)
+
+
+class TaskList(PageLister):
+    """List the steps of a migration, in order."""
+
+    examples = ("migration task list 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11 --long",)
+
+    def get_parser(self, prog_name: str) -> Any:
+        parser = super().get_parser(prog_name)
+        add_migration(parser)
+        parser.add_argument("--long", action="store_true", help="with workers and times")
+        return parser
+
+    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
+        tasks = self.service.migration_tasks(parsed_args.migration, **self.page(parsed_args))
+        columns = ("ID", "Instance", "Step", "Item", "Status", "Why")
+        if not parsed_args.long:
+            rows = ((t.id, t.instance, t.task_type, t.item, t.status, t.exception_details) for t in tasks)
+            return columns, rows
+        return (*columns, "Host", "Created", "Updated"), (
+            (t.id, t.instance, t.task_type, t.item, t.status, t.exception_details, t.host, t.created_at, t.updated_at)
+            for t in tasks
+        )
+
+
+class TaskShow(ServiceCommand, show.ShowOne):
+    """Show one step with its progress and events."""
+
+    examples = ("migration task show 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11 7a9e4d22-19b0-4f0b-8a55-1e0c9a1f3d44",)
+
+    def get_parser(self, prog_name: str) -> Any:
+        parser = super().get_parser(prog_name)
+        add_migration(parser)
+        parser.add_argument("task", metavar="TASK", help="id of the step")
+        return parser
+
+    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
+        names = (
+            "id", "instance", "task_type", "item", "status", "exception_details", "host", "depends_on",
+            "created_at", "updated_at", "progress_updates", "events",
+        )  # fmt: skip
+        return details(self.service.get_migration_task(parsed_args.migration, parsed_args.task), names)

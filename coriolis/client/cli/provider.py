@@ -8,6 +8,7 @@ from typing import Any
 
 from cliff import lister
 
+from coriolis.client.cli.columns import InlineColumn
 from coriolis.client.cli.command import ServiceCommand
 from coriolis.client.provider import SCHEMAS
 
@@ -15,13 +16,16 @@ from coriolis.client.provider import SCHEMAS
 class List(ServiceCommand, lister.Lister):
     """List the platform types that the service can talk to."""
 
+    examples = ("provider list",)
+
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        rows = [(p.name, ", ".join(p.parts)) for p in self.service.providers()]
-        return ("Name", "Can"), rows
+        return ("Name", "Can"), ((p.name, InlineColumn(p.parts)) for p in self.service.providers())
 
 
 class SchemaShow(ServiceCommand):
     """Print the JSON schema of a provider's form."""
+
+    examples = ("provider schema show libvirt connection", "provider schema show libvirt destination")
 
     def get_parser(self, prog_name: str) -> Any:
         parser = super().get_parser(prog_name)

@@ -8,7 +8,7 @@ import io
 
 import pytest
 
-from coriolis.client.cli.inputs import json_object, pair
+from coriolis.client.cli.inputs import day, json_object, moment, pair, script, scripts
 
 
 def test_json_in_place_in_a_file_and_on_standard_input(tmp_path, monkeypatch):
@@ -41,3 +41,32 @@ def test_pairs():
     for bad in ("x", "=x", "x="):
         with pytest.raises(argparse.ArgumentTypeError, match="SOURCE=DESTINATION"):
             pair(bad)
+
+
+def test_scripts_have_a_phase_where_one_is_named(tmp_path):
+
+    link = tmp_path / "first.sh"
+    link.write_text("echo first\n")
+    assert script(f"linux={link}") == ("linux", {"payload": "echo first\n"})
+    assert script(f"web:1:replica_first_boot={link}") == (
+        "web:1",
+        {"payload": "echo first\n", "phase": "replica_first_boot"},
+    )
+    assert script(f"web:1={link}")[0] == "web:1"
+    assert script("linux=") == ("linux", None)
+    for bad in ("linux", "=x", "linux=/no/such/file"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            script(bad)
+    first, second = {"payload": "1"}, {"payload": "2"}
+    assert scripts([("linux", first), ("linux", second), ("bsd", None)]) == {"linux": [first, second], "bsd": None}
+
+
+def test_days_and_times():
+    assert [day(text) for text in ("mon", "Sunday", "3")] == [0, 6, 3]
+    for bad in ("7", "x", "-1"):
+        with pytest.raises(argparse.ArgumentTypeError, match="no day"):
+            day(bad)
+    assert moment("2030-01-02T03:04:05+02:00") == "2030-01-02T01:04:05Z"
+    assert moment("2030-01-02T03:04:05") == moment("2030-01-02T03:04:05.250Z") == "2030-01-02T03:04:05Z"
+    with pytest.raises(argparse.ArgumentTypeError, match="no time"):
+        moment("tomorrow")

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
+from coriolis.client.cli.columns import ResultColumn
 from coriolis.client.cli.live import Lines, Live, view
-from coriolis.client.cli.migration import ResultColumn
 
 
 @dataclass

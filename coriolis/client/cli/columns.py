@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values that are structures: whole for machines, lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cliff.columns import FormattableColumn
+
+from coriolis.client.cli import live
+
+
+class JsonColumn(FormattableColumn[Any]):
+    """``key='value'`` lines, or a line per item."""
+
+    def human_readable(self) -> str:
+        value = self._value
+        if isinstance(value, dict):
+            return "\n".join(f"{key}={item!r}" for key, item in value.items())
+        if isinstance(value, (list, tuple)):
+            return "\n".join(str(item) for item in value)
+        return "" if value is None else str(value)
+
+
+class InlineColumn(JsonColumn):
+    """A list in one line, for tables."""
+
+    def human_readable(self) -> str:
+        return ", ".join(str(item) for item in self._value or ())
+
+
+class ResultColumn(JsonColumn):
+    """What came of each machine: a line each for the new machine, its disks and how to look at it."""
+
+    def human_readable(self) -> str:
+        return "\n".join(line for name, result in (self._value or {}).items() for line in _result(name, result))
+
+
+def _result(name: str, result: dict[str, Any]) -> list[str]:
+    lines = [f"{name} is now {result.get('instance_name') or name} ({result.get('id')})"]
+    lines += [f"  console: {result['console']}"] if result.get("console") else []
+    return lines + [f"  {line}" for disk in (result.get("integrity") or {}).get("disks", ()) for line in _disk(disk)]
+
+
+def _disk(disk: dict[str, Any]) -> list[str]:
+    """The two digests one below the other, where an eye sees a difference."""
+    read, written = (live.amount(disk.get(f"bytes_{done}") or 0) for done in ("read", "written"))
+    size = live.amount(disk.get("size_bytes") or 0)
+    return [
+        f"disk {disk.get('disk_id')}: {size}, {read} read, {written} written, verification: {disk.get('verification')}",
+        f"  source {disk.get('source_digest')}",
+        f"  target {disk.get('target_digest')}",
+    ]
+
+
+class TaskColumn(JsonColumn):
+    """The tasks that are needed, in order."""
+
+    def human_readable(self) -> str:
+        return "\n".join(_line(task) for task in self._value)
+
+
+def _line(task: dict[str, Any]) -> str:
+    text = f"{task['status']:<10} {live.label(task)}"
+    return " ".join([text, *_figures(task)]) + (
+        f": {task['exception_details']}" if task.get("exception_details") else ""
+    )
+
+
+def _figures(task: dict[str, Any]) -> list[str]:
+    """How far the items of a task are, where it is not over."""
+    shown = live.amount if task["task_type"] in live.BYTES else str
+    updates = [u for u in task.get("progress_updates") or () if u.get("total_steps")]
+    return (
+        []
+        if task["status"] == "COMPLETED"
+        else [f"{shown(u['current_step'])}/{shown(u['total_steps'])}" for u in updates]
+    )
+
+
+_KINDS = {"transfer_result": ResultColumn, "tasks": TaskColumn}
+
+
+def details(thing: Any, names: Sequence[str]) -> tuple[tuple[str, ...], list[Any]]:
+    """What ``show`` commands give: the names and the values, each in its form."""
+    values = []
+    for name in names:
+        value = getattr(thing, name)
+        if name == "tasks":
+            value = [task for task in value or () if task["status"] != "UNSCHEDULED"]
+        if isinstance(value, (dict, list)) or name in _KINDS:
+            value = _KINDS.get(name, JsonColumn)(value)
+        values.append(value)
+    return tuple(names), values
