@@ -1,26 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine: leaves flow from an NBD source through a digest to a target, many in flight.
+"""The engine: leaves flow from a source through a digest to a target, many in flight.
 
-One thread runs the loop and owns all NBD connections; a few threads digest, and write to local files.
-libnbd, BLAKE3 and pwrite work on the same buffers and without the GIL, so bytes never become Python
-objects. What a leaf's digest means, and what is to be written, is decided by a `Policy`: copying, comparing
-and digesting are policies.
+One thread runs the loop and owns all NBD connections; a few threads digest, and write to local files. libnbd, BLAKE3
+and pwrite work on the same memory and without the GIL, so bytes never become Python objects. What a leaf's digest
+means, and what is to be written, is decided by a `Policy`: copying, comparing and digesting are policies.
 
     read (aio) -> digest, decide (thread) -> write (thread for files, aio for NBD) -> settle -> checkpoint
 
-A checkpoint flushes the target and then lets the policy store what was settled before the flush began. It
-overlaps with the flow; ``redo_limit`` bounds the bytes that are read or written but not yet stored.
+A checkpoint flushes the target and then lets the policy store what was settled before the flush began. It overlaps
+with the flow; ``redo_limit`` bounds the bytes that are being written, or are written and not yet stored. Whatever is
+slow (source, digest, target, flush) holds the others back, since there is only so much memory for leaves in flight.
+
+Interface: `Engine(sources, target, policy, size, options=, counters=, ...).run()` and `Policy` are what the rest of the
+package builds on; a change of theirs is a change of every policy.
 """
 
 from __future__ import annotations
 
-import collections
 import ctypes
-import dataclasses
 import errno
-import mmap
 import os
 import time
+from collections import deque
 from collections.abc import Iterator
 from functools import partial
 from typing import Protocol
@@ -28,21 +29,22 @@ from typing import Protocol
 from coriolis.dataplane.digest import leaf_digest
 from coriolis.dataplane.errors import Cancelled, DataplaneError, SourceError, SourceShrank, Stalled
 from coriolis.dataplane.extents import LeafRun, leaf_span
+from coriolis.dataplane.leaves import Pool, Slot, lay_out, requests
 from coriolis.dataplane.loop import Loop, Lost
-from coriolis.dataplane.nbd import Connection, Failed, libnbd
+from coriolis.dataplane.nbd import Connection, Failed
 from coriolis.dataplane.reader import Reader
+from coriolis.dataplane.report import Counters, Reporter
 from coriolis.dataplane.target import LocalTarget, sink_failed
-from coriolis.dataplane.types import (
-    LEAF_SIZE,
-    CancelCheck,
-    CopyOptions,
-    Extent,
-    Kind,
-    Progress,
-    ProgressCallback,
-)
+from coriolis.dataplane.types import LEAF_SIZE, CancelCheck, CopyOptions, Extent, Kind, ProgressCallback
+from coriolis.dataplane.window import Window
+from coriolis.dataplane.zeroing import Zeroing
 
-_ZERO_STEP = 1 << 30  # longest single zero request
+__all__ = ["Counters", "Engine", "Policy"]
+
+#: The first read of each connection is as long as this, if there is so much data. QEMU allocates a buffer for each
+#: request, and the C library learns from the longest one that was freed to keep the next ones' memory: without this,
+#: an NBD server of QEMU's spends a third of its time on page faults (glibc's M_MMAP_THRESHOLD is dynamic).
+_FIRST = 4
 
 
 class Policy(Protocol):
@@ -65,33 +67,6 @@ class Policy(Protocol):
         """Makes records durable, after a flush that covered them."""
 
 
-@dataclasses.dataclass(slots=True)
-class Counters:
-    """Bytes so far. ``settled`` includes what needed no work."""
-
-    settled: int = 0
-    read: int = 0
-    written: int = 0
-    skipped: int = 0
-    resumed: int = 0
-
-
-@dataclasses.dataclass(slots=True)
-class _Slot:
-    """A leaf under way and the memory it is in. ``pending``: commands that have not ended."""
-
-    view: memoryview
-    run: LeafRun
-    length: int = 0
-    pending: int = 0
-    digest: bytes = b""
-    writes: tuple[Extent, ...] = ()
-
-    def part(self, extent: Extent) -> memoryview:
-        low = extent.offset - self.run.index * LEAF_SIZE
-        return self.view[low : low + extent.length]
-
-
 class Engine:
     """One pass over one disk. `run` may be called once."""
 
@@ -106,6 +81,7 @@ class Engine:
         counters: Counters,
         progress: ProgressCallback | None = None,
         cancelled: CancelCheck | None = None,
+        loop: Loop | None = None,
     ) -> None:
         self._policy, self._size = policy, size
         self._sources: list[Connection] = sources if isinstance(sources, list) else []
@@ -115,24 +91,29 @@ class Engine:
         self._sinks: list[Connection] = target if isinstance(target, list) else []
         self._options, self._counters = options, counters
         self._cancelled = cancelled
-        self._loop = Loop([*self._sources, *self._sinks], _threads(options, self._reader))
-        memory = memoryview(mmap.mmap(-1, options.requests * LEAF_SIZE))
-        self._free = [memory[i * LEAF_SIZE : (i + 1) * LEAF_SIZE] for i in range(options.requests)]
+        self._loop = loop or Loop([*self._sources, *self._sinks], _threads(options, self._reader))
+        self._pool = Pool()
+        self._window = Window(options.requests, options.window)
+        self._first = {id(source) for source in self._sources}  # that had no long read yet
+        self._least = max((c.least for c in self._sources), default=1)
+        self._most = min((c.most for c in self._sources), default=LEAF_SIZE)
         self._runs = policy.runs()
         self._next: LeafRun | None = None
         self._exhausted = False
         self._busy = 0  # slots, and runs without data, under way
         self._turn = 0
+        self._held: deque[Slot] = deque()  # read, and not to be written before the next checkpoint
         self._records: list[bytes] = []  # settled, not yet stored
-        self._unsettled = self._unstored = 0  # bytes
+        self._unsettled = self._unstored = 0  # bytes: being written, and settled
         self._flushing = False
         self._now = self._moved = self._stored = time.monotonic()
-        self._reporter = _Reporter(size, counters, progress, options.progress_seconds)
+        self._reporter = Reporter(size, counters, progress, options.progress_seconds)
 
     def run(self) -> None:
         """Returns when everything is settled, flushed and stored; raises `DataplaneError`."""
         hung = False
         try:
+            self._warm_sinks()
             self._flow()
         except Lost as lost:
             raise self._lost(lost) from None
@@ -146,6 +127,7 @@ class Engine:
         while True:
             self._issue()
             self._loop.drain()
+            self._release()
             self._checkpoint()
             if self._exhausted and not self._busy:
                 break
@@ -155,30 +137,75 @@ class Engine:
             self._wait()
         self._reporter.report(self._now, force=True)
 
+    def _warm_sinks(self) -> None:
+        """What the first read does for a source, for targets of this host; what it brings is of no interest."""
+        if self._size < 64 * _FIRST * LEAF_SIZE:
+            return
+        for sink in self._sinks:
+            if sink.local and sink.most >= _FIRST * LEAF_SIZE:
+                self._loop.read(sink, memoryview(bytearray(_FIRST * LEAF_SIZE)), 0, then=_ignored)
+
     # -- reading
 
     def _issue(self) -> None:
         """Starts whatever there is room for."""
-        while not self._exhausted:
-            self._next = run = self._next or next(self._runs, None)
-            if run is None:
-                self._exhausted = True
-            elif run.kind is not Kind.DATA:
-                if self._busy > 4 * self._options.requests:
+        while (run := self._peek()) is not None:
+            if run.kind is not Kind.DATA:
+                if self._busy > 4 * self._window.leaves:
                     return
+                self._next = None
                 self._zero(run)
-            elif not self._free or self._too_far_ahead() or not self._may_read(run):
+            elif not self._read_next():
                 return
-            else:
-                self._read(run)
-            self._next = None
 
-    def _too_far_ahead(self) -> bool:
-        in_flight = self._unsettled + self._unstored
-        if not in_flight or in_flight + LEAF_SIZE <= self._options.redo_limit:
+    def _peek(self) -> LeafRun | None:
+        if self._next is None and not self._exhausted:
+            self._next = next(self._runs, None)
+            self._exhausted = self._next is None
+        return self._next
+
+    def _read_next(self) -> bool:
+        """Starts to read the next leaves, as many adjacent ones as one request should bring; False: not now."""
+        if self._reader is not None:
+            return self._read(None, 1)
+        source = self._sources[self._turn % len(self._sources)]
+        first = id(source) in self._first
+        self._turn += 1
+        return self._read(source, min(_FIRST, self._options.window) if first else self._window.span)
+
+    def _read(self, source: Connection | None, span: int) -> bool:
+        assert self._next is not None
+        block = self._pool.take(span, max(self._window.leaves, span))
+        if block is None:
+            self._window.limited()
             return False
-        self._checkpoint(force=True)
+        if not self._may_read(self._next):
+            self._pool.give(block)
+            return False
+        slots = lay_out(block, self._adjacent(span), self._size)
+        self._busy += len(slots)
+        for slot in slots:
+            slot.pending = 1  # until all are issued
+        if source is not None:
+            if len(slots) == span:
+                self._first.discard(id(source))
+            self._request(source, slots)
+        for slot in slots:
+            self._part_read(slot)
         return True
+
+    def _adjacent(self, span: int) -> list[LeafRun]:
+        """Takes the next run, which may be read, and those that follow it directly and may be read, too."""
+        assert self._next is not None
+        taken = [self._next]
+        self._next = None
+        while len(taken) < span:
+            run = self._peek()
+            if run is None or run.kind is not Kind.DATA or run.index != taken[-1].index + 1 or not self._may_read(run):
+                break
+            taken.append(run)
+            self._next = None
+        return taken
 
     def _may_read(self, run: LeafRun) -> bool:
         pace = self._options.pace
@@ -191,45 +218,54 @@ class Engine:
             self._moved = self._now  # slow because it was told to be
         return False
 
-    def _read(self, run: LeafRun) -> None:
-        length = leaf_span(run.index, self._size)[1]
-        slot = _Slot(self._free.pop(), run, length)
-        self._busy += 1
-        self._unsettled += length
-        slot.pending = 1  # until all are issued
-        if self._reader is not None:
-            self._all_read(slot)
-            return
-        source = self._sources[self._turn % len(self._sources)]
-        self._turn += 1
-        for part in run.parts:
-            if part.kind is Kind.ZERO:
-                self._counters.skipped += part.length  # `_work` clears it
-                continue
-            slot.pending += 1
-            buffer = libnbd.Buffer.from_buffer(slot.part(part))
-            then = partial(self._read_done, slot, part, source, time.monotonic())
-            self._loop.command(source, source.handle.aio_pread, buffer, part.offset, then=then)
-        self._all_read(slot)
+    def _request(self, source: Connection, slots: list[Slot]) -> None:
+        base = slots[0].run.index * LEAF_SIZE
+        parts = [part for slot in slots for part in slot.run.parts]
+        self._counters.skipped += sum(part.length for part in parts if part.kind is Kind.ZERO)  # `_work` clears them
+        memory = slots[0].block.memory
+        for offset, length in requests(parts, self._size, least=self._least, most=self._most):
+            low = offset - base
+            covered = slots[low // LEAF_SIZE : (low + length - 1) // LEAF_SIZE + 1]
+            for slot in covered:
+                slot.pending += 1
+            then = partial(self._read_done, covered, source, offset, length, time.monotonic())
+            self._loop.read(source, memory[low : low + length], offset, then=then)
 
-    def _read_done(self, slot: _Slot, part: Extent, source: Connection, start: float, code: int) -> None:
+    def _read_done(
+        self, slots: list[Slot], source: Connection, offset: int, length: int, start: float, code: int
+    ) -> None:
         if code:
-            raise read_error(source, part, code, self._size)
+            raise read_error(source, offset, length, code, self._size)
+        now = time.monotonic()
+        self._window.seen(now - start, length, now)
         if self._options.pace is not None:
-            now = time.monotonic()
-            self._options.pace.seen(now - start, part.length, now)
-        self._counters.read += part.length
+            self._options.pace.seen(now - start, length, now)
+        self._counters.read += length
         self._moved = self._now
-        self._all_read(slot)
+        for slot in slots:
+            self._part_read(slot)
 
-    def _all_read(self, slot: _Slot) -> None:
+    def _part_read(self, slot: Slot) -> None:
         slot.pending -= 1
         if slot.pending == 0:
-            self._loop.thread(partial(self._work, slot), partial(self._worked, slot))
+            self._held.append(slot)
+            self._release()
 
     # -- digest and write
 
-    def _work(self, slot: _Slot) -> None:
+    def _release(self) -> None:
+        """Lets leaves that were read go on, as far as ``redo_limit`` allows."""
+        while self._held:
+            slot = self._held[0]
+            under_way = self._unsettled + self._unstored
+            if under_way and under_way + slot.length > self._options.redo_limit:
+                self._checkpoint(force=True)
+                return
+            self._held.popleft()
+            self._unsettled += slot.length
+            self._loop.thread(partial(self._work, slot), partial(self._worked, slot))
+
+    def _work(self, slot: Slot) -> None:
         """In a thread: read what we read ourselves, fill holes, digest, decide, and write when the target is a file."""
         for part in slot.run.parts:
             if part.kind is Kind.ZERO:
@@ -246,26 +282,32 @@ class Engine:
             else:
                 self._file.write(slot.part(part), part.offset)
 
-    def _worked(self, slot: _Slot) -> None:
+    def _worked(self, slot: Slot) -> None:
         slot.pending = 1
         if self._reader is not None:
             data = sum(part.length for part in slot.run.parts if part.kind is not Kind.ZERO)
             self._counters.read += data
             self._counters.skipped += slot.length - data
             self._moved = self._now
-        for part in slot.writes if self._sinks else ():
-            slot.pending += 1
-            sink = self._sinks[slot.run.index % len(self._sinks)]
-            then = partial(self._write_done, slot, sink)
-            if part.kind is Kind.ZERO:
-                self._loop.command(sink, sink.handle.aio_zero, part.length, part.offset, then=then)
-            else:
-                buffer = libnbd.Buffer.from_buffer(slot.part(part))
-                self._loop.command(sink, sink.handle.aio_pwrite, buffer, part.offset, then=then)
+        if self._sinks and slot.writes:
+            self._write(self._sinks[slot.run.index % len(self._sinks)], slot)
         self._write_done(slot, None, 0)
 
-    def _write_done(self, slot: _Slot, sink: Connection | None, code: int) -> None:
-        _check_write(sink, code)
+    def _write(self, sink: Connection, slot: Slot) -> None:
+        """Issues the writes of a leaf; a target that writes only whole blocks gets whole ones of the leaf."""
+        then = partial(self._write_done, slot, sink)
+        zeroes = sink.zeroes and sink.least == 1
+        for part in slot.writes:
+            if part.kind is Kind.ZERO and zeroes:
+                slot.pending += 1
+                self._loop.zero(sink, part.length, part.offset, then=then)
+        parts = [Extent(p.offset, p.length, Kind.DATA) for p in slot.writes if p.kind is not Kind.ZERO or not zeroes]
+        for offset, length in requests(parts, self._size, least=sink.least, most=sink.most):
+            slot.pending += 1
+            self._loop.write(sink, slot.part(Extent(offset, length, Kind.DATA)), offset, then=then)
+
+    def _write_done(self, slot: Slot, sink: Connection | None, code: int) -> None:
+        check_write(sink, code)
         self._moved = self._now
         slot.pending -= 1
         if slot.pending:
@@ -274,32 +316,27 @@ class Engine:
         self._unsettled -= slot.length
         if self._settled(slot.run, slot.digest, slot.length):
             self._unstored += slot.length
-        self._free.append(slot.view)
+        slot.block.used -= 1
+        if not slot.block.used:
+            self._pool.give(slot.block)
 
     def _zero(self, run: LeafRun) -> None:
         """Settles a run without data, after zeroing it where that is needed and there is a target."""
         offset, length = leaf_span(run.index, self._size, run.count)
-        wanted = run.kind is Kind.ZERO and (self._file is not None or bool(self._sinks))
-        steps = range(offset, offset + length, _ZERO_STEP) if wanted else range(0)
         self._busy += 1
-        left = len(steps) + 1
 
-        def step_done(sink: Connection | None, code: int) -> None:
-            nonlocal left
-            _check_write(sink, code)
-            left -= 1
-            if left == 0:
-                self._counters.skipped += length
-                self._settled(run, None, length)
+        def done() -> None:
+            self._counters.skipped += length
+            self._settled(run, None, length)
 
-        for at in steps:
-            some = min(_ZERO_STEP, offset + length - at)
-            if self._file is not None:
-                self._loop.thread(partial(self._file.zero, at, some), partial(step_done, None, 0))
-            else:
-                sink = self._sinks[0]
-                self._loop.command(sink, sink.handle.aio_zero, some, at, then=partial(step_done, sink))
-        step_done(None, 0)
+        target = self._file or (self._sinks[0] if self._sinks else None)
+        if run.kind is not Kind.ZERO or target is None:
+            done()
+            return
+        Zeroing(self._loop, target, offset, length, check=check_write, moved=self._move, done=done).start()
+
+    def _move(self) -> None:
+        self._moved = self._now
 
     def _settled(self, run: LeafRun, digest: bytes | None, length: int) -> bool:
         """Lets the policy note it; True when there is something to store."""
@@ -326,14 +363,14 @@ class Engine:
 
         def flushed(sink: Connection | None, code: int) -> None:
             nonlocal left
-            _check_write(sink, code)
+            check_write(sink, code)
             left -= 1
             if left == 0:
                 self._loop.thread(partial(self._flush_and_store, batch), stored, slow=True)
 
         for sink in self._sinks:
-            if sink.handle.can_flush():
-                self._loop.command(sink, sink.handle.aio_flush, then=partial(flushed, sink))
+            if sink.flushes:
+                self._loop.flush(sink, then=partial(flushed, sink))
             else:
                 flushed(sink, 0)
         flushed(None, 0)
@@ -370,37 +407,13 @@ class Engine:
         return SourceError(f"{lost.failed}; look after the server of the source, then run again: the copy goes on")
 
 
-class _Reporter:
-    """Calls back with progress, not too often. The rate is that of the last few reports."""
-
-    def __init__(self, size: int, counters: Counters, callback: ProgressCallback | None, interval: float) -> None:
-        self._size, self._counters, self._callback, self._interval = size, counters, callback, interval
-        self._last = 0.0
-        self._points: collections.deque[tuple[float, int]] = collections.deque(maxlen=16)
-
-    def report(self, now: float, *, force: bool = False) -> None:
-        if self._callback is None or (not force and now - self._last < self._interval):
-            return
-        self._last = now
-        counters = self._counters
-        self._points.append((now, counters.read))
-        (since, before), (_, after) = self._points[0], self._points[-1]
-        self._callback(
-            Progress(
-                total=self._size,
-                done=counters.settled + counters.resumed,
-                read=counters.read,
-                written=counters.written,
-                skipped=counters.skipped,
-                resumed=counters.resumed,
-                rate=(after - before) / (now - since) if now > since else 0.0,
-            )
-        )
-
-
 def _threads(options: CopyOptions, reader: Reader | None) -> int:
     """With a `Reader` the threads read, too, so nothing is left for the other processors but them."""
     return options.threads if reader is None else max(options.threads, min(4, os.cpu_count() or 2))
+
+
+def _ignored(code: int) -> None:
+    """The end of a request that was only made for its side effect."""
 
 
 def clear(view: memoryview) -> None:
@@ -408,14 +421,14 @@ def clear(view: memoryview) -> None:
     ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(view)), 0, view.nbytes)
 
 
-def _check_write(sink: Connection | None, code: int) -> None:
+def check_write(sink: Connection | None, code: int) -> None:
     if code and sink is not None:
         raise sink_failed(Failed(f"{sink.label}: {os.strerror(code)}", code))
 
 
-def read_error(source: Connection, part: Extent, code: int, size: int) -> SourceError:
+def read_error(source: Connection, offset: int, length: int, code: int, size: int) -> SourceError:
     """A failed read in our words. A server that says EINVAL or ENOSPC has less than it announced."""
-    where = f"{part.length} bytes at offset {part.offset}"
+    where = f"{length} bytes at offset {offset}"
     if code in (errno.EINVAL, errno.ENOSPC):
         return SourceShrank(
             f"{source.label}: there are no {where}, although the disk was announced with {size} bytes; "

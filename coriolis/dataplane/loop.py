@@ -59,14 +59,28 @@ class Loop:
         for thread in self._threads:
             thread.start()
 
-    def command(
+    def read(self, connection: Connection, view: memoryview, offset: int, *, then: Callable[[int], None]) -> None:
+        """Reads into ``view``. ``then`` gets an errno, 0 for success, in `turn` or `drain`. Raises `Lost`."""
+        self._command(connection, connection.handle.aio_pread, libnbd.Buffer.from_buffer(view), offset, then=then)
+
+    def write(self, connection: Connection, view: memoryview, offset: int, *, then: Callable[[int], None]) -> None:
+        """Writes ``view``, which must not change before the end."""
+        self._command(connection, connection.handle.aio_pwrite, libnbd.Buffer.from_buffer(view), offset, then=then)
+
+    def zero(self, connection: Connection, length: int, offset: int, *, then: Callable[[int], None]) -> None:
+        """Makes a range read as zeros."""
+        self._command(connection, connection.handle.aio_zero, length, offset, then=then)
+
+    def flush(self, connection: Connection, *, then: Callable[[int], None]) -> None:
+        """Makes durable what was written before."""
+        self._command(connection, connection.handle.aio_flush, then=then)
+
+    def _command(
         self, connection: Connection, start: Callable[..., Any], *args: Any, then: Callable[[int], None]
     ) -> None:
-        """Issues a libnbd command of ``connection``; ``then`` gets its errno, 0 for success. Raises `Lost`."""
-
         def done(error: Any) -> int:
             code = int(error.value)
-            self._events.append(lambda: then(code))  # libnbd is inside of its state machine: only note it
+            self._events.append(partial(then, code))  # libnbd is inside of its state machine: only note it
             return 1
 
         self._touched.add(self._fds[id(connection)])

@@ -27,6 +27,7 @@ except ImportError:  # said when it is used, so that the package imports where n
 ALLOCATION = "base:allocation"
 _DIRTY = "qemu:dirty-bitmap:"
 _STATUS_CHUNK = 1 << 30  # one block status question; keeps its answer small and a slow server responsive
+_MOST = 32 << 20  # bytes of a request that every server takes, by the protocol's advice
 _POLL_MS = 200
 _AGAIN = (0.1, 0.3, 0.6)  # seconds between attempts to connect
 
@@ -64,8 +65,18 @@ class Connection:
                 raise Failed(f"{self.label}: the connection was closed while it was set up", errno.ECONNRESET)
             self.size: int = self.handle.get_size()
             self.contexts = tuple(c for c in contexts if self.handle.can_meta_context(c))
+            self._learn(uri)
         except libnbd.Error as error:
             raise self.failed(error) from None
+
+    def _learn(self, uri: str) -> None:
+        """What the engine needs to know of the server, asked once."""
+        handle = self.handle
+        self.local = "+unix" in uri.split(":", 1)[0]  # the server is on this host
+        self.least: int = handle.get_block_size(libnbd.SIZE_MINIMUM) or 1  # requests are multiples of it
+        self.most: int = min(handle.get_block_size(libnbd.SIZE_MAXIMUM) or _MOST, _MOST) // self.least * self.least
+        self.zeroes = bool(handle.can_zero())
+        self.flushes = bool(handle.can_flush())
 
     def failed(self, error: Any) -> Failed:
         return Failed(f"{self.label}: {error.string}", error.errnum or 0)

@@ -122,7 +122,8 @@ class CopyOptions:
     threads wait for each other. A source far away wants more requests: bytes per second are at most
     ``requests`` MiB per round trip.
 
-    ``requests``: leaves in flight. ``connections``: to the source (and to an NBD sink) when it allows
+    ``requests``: leaves in flight at first. ``window``: leaves in flight at most, when a distant source turns out to
+    need more; memory is a MiB for each. ``connections``: to the source (and to an NBD sink) when it allows
     several. ``threads``: that digest, and write to files. ``flush_bytes``/``flush_seconds``: the sink is
     flushed and the journal synced after so many bytes, or seconds. ``redo_limit``: never have more bytes
     than this beyond the last durable record: what a kill can cost. ``stall_seconds``: no byte moved for so
@@ -131,6 +132,7 @@ class CopyOptions:
     """
 
     requests: int = 6
+    window: int = 64
     connections: int = 1
     threads: int = dataclasses.field(default_factory=lambda: max(1, min(4, (os.cpu_count() or 2) // 2)))
     flush_bytes: int = 16 * MIB
