@@ -9,7 +9,7 @@ from typing import Any
 from oslo_middleware import cors, healthcheck, http_proxy_to_wsgi, request_id, sizelimit
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from coriolis.api import policies
+from coriolis.api import openapi, policies
 from coriolis.api.catalogue import Catalogue
 from coriolis.api.dispatch import Table
 from coriolis.api.errors import FaultWrapper
@@ -50,6 +50,7 @@ def make_app(
         vault=vault,
         authority=Authority(settings.conf, policies.list_rules()),
         catalogue=Catalogue(db, bus, timeout=settings.provider_call_timeout_seconds),
+        description=openapi.document(ROUTES),
     )
     table = Table(ROUTES)
     app: WsgiApp = make_root(table, services)

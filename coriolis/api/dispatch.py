@@ -44,7 +44,7 @@ class Route:
 
     @property
     def segments(self) -> tuple[str, ...]:
-        return tuple(part for part in self.path.split("/") if part)
+        return _split(self.path)
 
 
 class MethodNotAllowed(CoriolisError):

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from coriolis.api.catalogue import Catalogue
 from coriolis.api.settings import ApiSettings
@@ -21,3 +23,4 @@ class Services:
     vault: Vault
     authority: Authority
     catalogue: Catalogue
+    description: Mapping[str, Any]  # the OpenAPI document

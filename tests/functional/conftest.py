@@ -22,6 +22,7 @@ from coriolis.runtime.secrets import Vault
 from coriolis.store import sessions
 from coriolis.store.engine import Database
 from coriolis.store.tables import metadata
+from tests.functional.checked import CheckedApp
 from tests.functional.desk import PREFIX, SESSION, TOKEN, Desk
 
 
@@ -75,13 +76,13 @@ def settings() -> ApiSettings:
 def anonymous(db: Database, bus: LocalBus, vault: Vault, settings: ApiSettings) -> TestApp:
     """The service without a token."""
     app = make_app(settings, db, bus, vault, identity.local(TOKEN), registry=CollectorRegistry())
-    return TestApp(app, extra_environ={"REMOTE_ADDR": "127.0.0.1"})
+    return CheckedApp(app, extra_environ={"REMOTE_ADDR": "127.0.0.1"})
 
 
 @pytest.fixture
 def api(anonymous: TestApp) -> TestApp:
     """The service with the token of its one user."""
-    return TestApp(anonymous.app, extra_environ={"HTTP_X_AUTH_TOKEN": TOKEN})
+    return CheckedApp(anonymous.app, extra_environ={"HTTP_X_AUTH_TOKEN": TOKEN})
 
 
 @pytest.fixture

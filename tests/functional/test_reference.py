@@ -14,7 +14,6 @@ from typing import Any
 
 from webtest import TestApp
 
-from coriolis.api import validation
 from coriolis.api.routes import ROUTES
 from coriolis.store.engine import Database
 from tests.functional.desk import PREFIX, PROJECT, Desk
@@ -22,7 +21,7 @@ from tests.functional.graph import finish, grow
 from tools.api_reference import sample_name
 
 SAMPLES = Path(__file__).resolve().parents[2] / "api-refs/source/samples"
-SAME_AS_OTHERS = {"/migrations/detail", "/migrations/{migration_id}/action"}
+SAME_AS_OTHERS = {"/migrations/detail", "/migrations/{migration_id}/action", "/v1/openapi.json"}
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}")
@@ -48,8 +47,6 @@ class Recorder:
         if body is not None:
             self._keep(f"{name}.request.json", body)
         if answer.body:
-            if route.answer is not None:
-                validation.check(validation.compile_schema(route.answer), answer.json, f"{method} {template}")
             self._keep(f"{name}.response.json", answer.json)
             return answer.json
         return None

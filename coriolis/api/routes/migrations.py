@@ -6,6 +6,7 @@ from __future__ import annotations
 from coriolis.api.dispatch import Route
 from coriolis.api.paging import PAGE
 from coriolis.api.schemas import migrations as schemas
+from coriolis.api.schemas import tasks as task_schemas
 from coriolis.api.v1 import events, migrations, progress_updates, tasks
 
 ROUTES: tuple[Route, ...] = (
@@ -16,6 +17,7 @@ ROUTES: tuple[Route, ...] = (
         policy="migration:migrations:list",
         summary="List migrations, newest first",
         query=(*PAGE, "status"),
+        answer=schemas.MIGRATIONS,
     ),
     Route(
         method="GET",
@@ -24,6 +26,7 @@ ROUTES: tuple[Route, ...] = (
         policy="migration:migrations:list",
         summary="List migrations (the same list, for older clients)",
         query=(*PAGE, "status"),
+        answer=schemas.MIGRATIONS,
     ),
     Route(
         method="POST",
@@ -32,6 +35,7 @@ ROUTES: tuple[Route, ...] = (
         policy="migration:migrations:create",
         summary="Create a migration and start it",
         schema=schemas.CREATE,
+        answer=schemas.ONE_MIGRATION,
     ),
     Route(
         method="GET",
@@ -39,6 +43,7 @@ ROUTES: tuple[Route, ...] = (
         handler=migrations.show,
         policy="migration:migrations:show",
         summary="Show a migration with its tasks",
+        answer=schemas.ONE_MIGRATION,
     ),
     Route(
         method="DELETE",
@@ -73,6 +78,7 @@ ROUTES: tuple[Route, ...] = (
         policy="migration:tasks:list",
         summary="List the tasks of a migration's latest run, in order",
         query=PAGE,
+        answer=task_schemas.TASKS,
     ),
     Route(
         method="GET",
@@ -80,6 +86,7 @@ ROUTES: tuple[Route, ...] = (
         handler=tasks.show,
         policy="migration:tasks:show",
         summary="Show a task",
+        answer=task_schemas.ONE_TASK,
     ),
     Route(
         method="GET",
@@ -88,6 +95,7 @@ ROUTES: tuple[Route, ...] = (
         policy="migration:progress_updates:list",
         summary="List how far each item of a task has come",
         query=PAGE,
+        answer=task_schemas.PROGRESS_UPDATES,
     ),
     Route(
         method="GET",
@@ -96,5 +104,6 @@ ROUTES: tuple[Route, ...] = (
         policy="migration:events:list",
         summary="List what happened, oldest first",
         query=PAGE,
+        answer=task_schemas.EVENTS,
     ),
 )

@@ -24,4 +24,12 @@ ROUTES: tuple[Route, ...] = (
         summary="Show version 1 of the API",
         answer=schemas.ONE_VERSION,
     ),
+    Route(
+        method="GET",
+        path="/v1/openapi.json",
+        handler=versions.describe,
+        policy=None,
+        summary="Show this API as an OpenAPI 3.1 document",
+        answer=schemas.OPENAPI,
+    ),
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from coriolis.api.schemas import user_scripts
+from coriolis.api.schemas import answers, jobs, user_scripts
 from coriolis.api.schemas.endpoints import CONNECTION_INFO
+from coriolis.api.schemas.tasks import TASK
 
 Schema = dict[str, Any]
 
@@ -131,3 +132,17 @@ ACTION: Schema = {
     "minProperties": 1,
     "maxProperties": 1,
 }
+
+_FIELDS: dict[str, Schema] = {
+    **jobs.FIELDS,
+    **jobs.PROGRESS,
+    "shutdown_instances": answers.FLAG,
+    "replication_count": {"type": "integer", "minimum": 1, "maximum": 10},
+    "replica_id": answers.ID_OR_NULL,
+    "replica_scenario_type": answers.TEXT_OR_NULL,
+}
+MIGRATION = answers.record(_FIELDS)
+MIGRATIONS = answers.many("migrations", MIGRATION)
+ONE_MIGRATION = answers.one(
+    "migration", answers.record({**_FIELDS, "execution_id": answers.ID, "tasks": answers.several(TASK)})
+)

@@ -69,3 +69,4 @@ TASK: Schema = record(
 TASKS = many("tasks", TASK)
 ONE_TASK = one("task", TASK)
 PROGRESS_UPDATES = many("progress_updates", PROGRESS_UPDATE)
+EVENTS = many("events", EVENT)

@@ -16,5 +16,9 @@ def index(request: ApiRequest, services: Services) -> Json:
     return {"versions": [view.version(request.base_url)]}
 
 
+def describe(request: ApiRequest, services: Services) -> Json:
+    return services.description
+
+
 def show(request: ApiRequest, services: Services) -> Json:
     return {"version": view.version(request.base_url)}
