@@ -169,7 +169,10 @@ class Catalogue:
         with self._db.reader() as conn:
             serving = sessions.serving(conn, platform, regions)
         if not serving:
-            raise NoWorker(f"No worker with the provider {platform[:64]!r} is connected: {what} cannot be read now")
+            where = " in an enabled region of the endpoint" if regions else ""
+            raise NoWorker(
+                f"No worker with the provider {platform[:64]!r} is connected{where}: {what} cannot be read now"
+            )
         request = messages.ProviderCall(
             operation=operation,
             endpoint=endpoint or messages.Endpoint(type=platform),

@@ -17,6 +17,7 @@ from oslo_log import log
 from coriolis import conf as configuration
 from coriolis.api.app import make_app
 from coriolis.api.settings import ApiSettings
+from coriolis.commands.presence import Presence
 from coriolis.conductor.service import ConductorService, ConductorSettings
 from coriolis.domain.errors import Conflict
 from coriolis.rpc.bus import Bus
@@ -113,6 +114,10 @@ def worker(conf: cfg.ConfigOpts, bus: Bus) -> WorkerService:
         release=release(),
     )
     return WorkerService(settings, bus, vault_settings(conf))
+
+
+def presence(conf: cfg.ConfigOpts, db: Database, application: str) -> Presence:
+    return Presence(db, application=application, host=conf.host)
 
 
 def exporter(conf: cfg.ConfigOpts) -> Exporter:

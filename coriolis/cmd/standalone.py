@@ -118,6 +118,7 @@ def _run(conf: cfg.ConfigOpts, directory: Path) -> int:
     worker = assembly.worker(conf, bus)
     services: list[launcher.Service] = [
         assembly.exporter(conf),
+        assembly.presence(conf, db, PROGRAM),
         assembly.conductor(conf, db, bus),
         assembly.scheduler(conf, db, bus),
         worker,

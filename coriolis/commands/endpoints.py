@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from coriolis.commands.caller import Caller
 from coriolis.domain.errors import Forbidden, Invalid
-from coriolis.store import endpoints, idempotency
+from coriolis.store import endpoints, idempotency, regions
 from coriolis.store.engine import Database
 from coriolis.store.rows import Endpoint
 
@@ -42,6 +42,7 @@ def create(
     """Stores an endpoint. The same key again gives the same endpoint.
 
     :raises Conflict: the key was used with another request
+    :raises NotFound: a region does not exist
     """
     made = uuid.uuid4()
 
@@ -49,6 +50,7 @@ def create(
         known = idempotency.claim(conn, caller.project_id, idempotency_key, request_hash, str(made), db.utcnow())
         if known is not None:
             return endpoints.get(conn, known, caller.scope)
+        regions.require(conn, new.mapped_regions)
         return insert(conn, db, caller, new, str(made), hidden=False)
 
     return db.write(use)
@@ -80,7 +82,7 @@ def update(db: Database, caller: Caller, endpoint_id: str, changes: Mapping[str,
     """Changes the fields of ``CHANGEABLE``; setting one of sealed and secret_ref clears the other.
 
     :raises Invalid: a field that cannot be changed
-    :raises NotFound: no such endpoint in the caller's project
+    :raises NotFound: no such endpoint in the caller's project, or no such region
     """
     for name in changes:
         if name not in CHANGEABLE:
@@ -93,6 +95,7 @@ def update(db: Database, caller: Caller, endpoint_id: str, changes: Mapping[str,
 
     def use(conn: Connection) -> Endpoint:
         endpoints.get(conn, endpoint_id, caller.scope)
+        regions.require(conn, values.get("mapped_regions") or ())
         endpoints.update(conn, endpoint_id, {**values, "updated_at": db.utcnow()})
         return endpoints.get(conn, endpoint_id, caller.scope)
 

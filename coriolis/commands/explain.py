@@ -34,7 +34,7 @@ def _explain(conn: Connection, some_id: str) -> str:
     graph = tasks.page(conn, run.id, Page(), everything=True)
     busy = [task.id for task in graph if task.status in ("RUNNING", "CANCELLING")]
     items = progress.of_tasks(conn, busy)
-    owners = {one.id: one for one in sessions.live(conn)}
+    owners = {one.id: one for one in sessions.live(conn, disabled=True)}
     ledger = effects.of_instances(conn, [(run.id, one.position) for one in machines])
     last = events.page(conn, run.id, Page(limit=LAST_EVENTS, sort_keys=("id",), sort_dirs=(DESCENDING,)))
     lines = [*_head(run)]

@@ -12,7 +12,7 @@ from typing import Any
 from prometheus_client import Counter
 from sqlalchemy.engine import Connection
 
-from coriolis.commands import assign
+from coriolis.commands import assign, services
 from coriolis.conductor import rollup
 from coriolis.conductor.plans import Plans
 from coriolis.domain import facts, retry
@@ -20,7 +20,7 @@ from coriolis.domain.errors import Invalid, Stale
 from coriolis.domain.model import ErrorClass, TaskState
 from coriolis.rpc import messages
 from coriolis.rpc.messages import Ack, AttemptReport, Register, Registered, Result, Sync, SyncReply
-from coriolis.store import checkpoints, events, fence, outputs, progress, sessions, tasks
+from coriolis.store import checkpoints, events, fence, outputs, processes, progress, sessions, tasks
 from coriolis.store.engine import Database
 from coriolis.store.fence import Owner
 
@@ -38,16 +38,28 @@ def register(db: Database, request: Register, *, lease_seconds: float, sync_seco
 
     def use(conn: Connection) -> str:
         session_id = str(uuid.uuid4())  # a new one if the transaction has to be run again; the other one expires
+        service_id = services.registered(conn, db, request)
+        now = db.utcnow()
         sessions.start(
             conn,
             session_id,
+            service_id=service_id,
             host=request.host,
             pid=request.pid,
             regions=request.regions,
             providers=request.providers,
             slots=request.slots,
             release=request.release,
-            now=db.utcnow(),
+            now=now,
+        )
+        processes.start(
+            conn,
+            session_id,
+            application=services.BINARY,
+            host=request.host,
+            pid=request.pid,
+            specs=request.specs,
+            now=now,
         )
         return session_id
 

@@ -10,7 +10,10 @@ GROUP = "worker"
 OPTS: tuple[cfg.Opt, ...] = (
     cfg.IntOpt("slots", default=8, min=1, max=1024, help="Attempts that this worker runs at the same time."),
     cfg.ListOpt(
-        "providers", default=[], help="Providers that this worker offers. Empty: all that are installed on it."
+        "providers",
+        default=[],
+        help="Providers that this worker offers. Empty: all that are installed on it, without those of the test suites "
+        "(null, fake), which have to be named.",
     ),
     cfg.FloatOpt(
         "cancel_grace_seconds",

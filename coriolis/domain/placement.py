@@ -28,12 +28,13 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A task that may be placed. ``regions`` empty: anywhere. ``host``: where its checkpoint is. ``limits``: the keys
-    of what it uses that is limited, for example ``endpoint:<id>``."""
+    """A task that may be placed. ``regions``: a set for each platform that it works against and that is reached from
+    some regions only; an empty set is reached from nowhere now. ``host``: where its checkpoint is. ``limits``: the
+    keys of what it uses that is limited, for example ``endpoint:<id>``."""
 
     task_id: str
     needs: tuple[Need, ...]
-    regions: frozenset[str] = frozenset()
+    regions: tuple[frozenset[str], ...] = ()
     host: str | None = None
     limits: tuple[str, ...] = ()
 
@@ -103,8 +104,11 @@ def refused_by(worker: Candidate, request: Request) -> str | None:
             return f"it does not have the provider '{need.provider}'"
         if not need.capabilities <= have:
             return f"its provider '{need.provider}' lacks '{min(need.capabilities - have)}'"
-    if request.regions and worker.regions and not request.regions & worker.regions:
-        return f"it is not in the region {' or '.join(sorted(request.regions))}"
+    for wanted in request.regions:
+        if not wanted:
+            return "every region of an endpoint is disabled"
+        if worker.regions and not wanted & worker.regions:
+            return f"it is not in the region {' or '.join(sorted(wanted))}"
     return None
 
 

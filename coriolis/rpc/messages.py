@@ -94,6 +94,7 @@ class Register:
     providers: dict[str, list[str]] = field(default_factory=dict)  # name -> capabilities
     slots: int = 4
     release: str = ""
+    specs: dict[str, Json] = field(default_factory=dict)  # runtime.diagnostics
 
 
 @dataclass(frozen=True, kw_only=True)

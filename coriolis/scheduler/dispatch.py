@@ -16,7 +16,7 @@ from coriolis.domain.capabilities import Capability
 from coriolis.domain.model import Task, TaskState
 from coriolis.domain.placement import Candidate, Limits, Request, place, refused_by
 from coriolis.rpc.messages import Assign
-from coriolis.store import checkpoints, placing, sessions
+from coriolis.store import checkpoints, placing, regions, sessions
 from coriolis.store.engine import Database
 from coriolis.store.placing import Claim, Ready
 from coriolis.store.rows import Session
@@ -89,25 +89,32 @@ def _placeable(
     while True:
         found = placing.ready(conn, now, wanted, without_keys=hopeless, without_endpoints=full)
         shared = assign.background(conn, {one.task.execution_id for one in found})
-        requests = [(one, _request(one, shared)) for one in found]
-        lost = {
-            one.needs_key
-            for one, request in requests
-            if all(worker.draining or refused_by(worker, request) for worker in candidates)
-        }
+        requests = _requests(conn, found, shared)
+        hopes: dict[str, bool] = {}
+        for one, request in requests:
+            able = any(not worker.draining and refused_by(worker, request) is None for worker in candidates)
+            hopes[one.needs_key] = hopes.get(one.needs_key, False) or able
+        lost = {key for key, able in hopes.items() if not able}
         if not lost:
             REFUSED.set(len(hopeless))
             return requests, shared
         hopeless |= lost
 
 
-def _request(one: Ready, shared: Background) -> Request:
+def _requests(conn: Connection, found: Sequence[Ready], shared: Background) -> list[tuple[Ready, Request]]:
+    mapped = any(account.mapped_regions for account in shared.accounts.values())
+    closed = regions.disabled(conn) if mapped else set()
+    return [(one, _request(one, shared, closed)) for one in found]
+
+
+def _request(one: Ready, shared: Background, closed: set[str]) -> Request:
     job = shared.job(one.task.execution_id)
     ends = placing.used_ends(one.task.side, job.origin_endpoint_id, job.destination_endpoint_id)
+    mapped = [shared.accounts[end].mapped_regions for end in ends]
     return Request(
         task_id=one.task.id,
         needs=one.task.needs,
-        regions=frozenset().union(*(shared.accounts[end].mapped_regions for end in ends)),
+        regions=tuple(frozenset(each) - closed for each in mapped if each),
         limits=tuple(f"endpoint:{end}" for end in ends),
     )
 

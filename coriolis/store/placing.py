@@ -109,10 +109,10 @@ def running(conn: Connection) -> Load:
 
 
 def regions_of_executions(conn: Connection, execution_ids: Sequence[str]) -> dict[str, list[str]]:
-    """The regions that the endpoints of each execution are mapped to, sorted. One statement."""
+    """The regions that the endpoints of each execution are mapped to, with the side, sorted. One statement."""
     found: dict[str, set[str]] = {execution_id: set() for execution_id in execution_ids}
     query = (
-        select(execution.c.id, endpoint.c.mapped_regions)
+        select(execution.c.id, endpoint.c.mapped_regions, endpoint.c.id == action.c.origin_endpoint_id)
         .join(action, action.c.id == execution.c.action_id)
         .join(
             endpoint,
@@ -120,8 +120,8 @@ def regions_of_executions(conn: Connection, execution_ids: Sequence[str]) -> dic
         )
         .where(execution.c.id.in_(list(execution_ids)))
     )
-    for row in conn.execute(query):
-        found[row[0]].update(row[1])
+    for execution_id, mapped, is_origin in conn.execute(query):
+        found[execution_id].update(f"{'source' if is_origin else 'destination'}:{one}" for one in mapped)
     return {execution_id: sorted(regions) for execution_id, regions in found.items()}
 
 

@@ -195,6 +195,7 @@ class Session:
     """A worker process. ``seen_at`` is seconds since 1970 by the database's clock."""
 
     id: str
+    service_id: str | None
     host: str
     pid: int
     regions: list[str]

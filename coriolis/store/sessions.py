@@ -6,7 +6,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import bindparam, exists, select
+from sqlalchemy import bindparam, exists, or_, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
@@ -14,14 +14,22 @@ from sqlalchemy.engine import Connection
 
 from coriolis.domain.model import TaskState
 from coriolis.domain.states import SessionState
+from coriolis.store import regions as region_queries
 from coriolis.store.rows import Session, load
+from coriolis.store.site_tables import service
 from coriolis.store.tables import session, task
 from coriolis.store.types import lease_now
 
 LIVE = SessionState.LIVE.value
 DEAD = SessionState.DEAD.value
 
-_LIVE = select(session).where(session.c.state == LIVE).order_by(session.c.id)
+_LIVE = (
+    select(*(one for one in session.c if one.name != "regions"), session.c.regions, service.c.mapped_regions)
+    .outerjoin(service, service.c.id == session.c.service_id)
+    .where(session.c.state == LIVE)
+    .order_by(session.c.id)
+)
+_SERVING = _LIVE.where(or_(service.c.enabled.is_(None), service.c.enabled.is_(True)))
 _LIVE_AMONG = select(session.c.id).where(session.c.id.in_(bindparam("ids", expanding=True)), session.c.state == LIVE)
 
 
@@ -36,11 +44,13 @@ def start(
     slots: int,
     release: str,
     now: dt.datetime,
+    service_id: str | None = None,
 ) -> None:
     """A new life of a worker."""
     conn.execute(
         sql_insert(session).values(
             id=session_id,
+            service_id=service_id,
             host=host,
             pid=pid,
             regions=list(regions),
@@ -106,13 +116,19 @@ def get(conn: Connection, session_id: str) -> Session | None:
     return load(Session, row) if row else None
 
 
-def live(conn: Connection) -> list[Session]:
-    """All live sessions, by id."""
-    return [load(Session, row) for row in conn.execute(_LIVE)]
+def live(conn: Connection, *, disabled: bool = False) -> list[Session]:
+    """The live sessions, by id, with the regions that count now: those of their services. Sessions of a disabled
+    service get no work; they are left out unless ``disabled``."""
+    found = []
+    for row in conn.execute(_LIVE if disabled else _SERVING):
+        values = dict(row._mapping)
+        mapped = values.pop("mapped_regions")
+        found.append(Session(**{**values, "regions": values["regions"] if mapped is None else mapped}))
+    return found
 
 
 def providers(conn: Connection) -> dict[str, list[str]]:
-    """Every provider that some live session has, with all its capabilities, sorted."""
+    """Every provider that some session in service has, with all its capabilities, sorted."""
     found: dict[str, set[str]] = {}
     for one in live(conn):
         for name, capabilities in one.providers.items():
@@ -121,14 +137,16 @@ def providers(conn: Connection) -> dict[str, list[str]]:
 
 
 def serving(conn: Connection, provider: str, regions: Sequence[str] = ()) -> list[Session]:
-    """Live sessions that have the provider and stand in one of the regions (if any are named), least loaded first.
+    """Sessions in service that have the provider and stand in an enabled one of the regions (if any are named),
+    least loaded first.
 
     A session without regions serves any.
     """
+    wanted = region_queries.open_sets(conn, [regions])
     fit = [
         one
         for one in live(conn)
-        if provider in one.providers and (not regions or not one.regions or set(regions) & set(one.regions))
+        if provider in one.providers and all(each and (not one.regions or each & set(one.regions)) for each in wanted)
     ]
     return sorted(fit, key=lambda one: (one.draining, one.load, one.id))
 

@@ -8,8 +8,6 @@ a claim is one conditional UPDATE. No row ever holds a secret in clear.
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -18,33 +16,18 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     UniqueConstraint,
 )
 
-from coriolis.store.types import Json, Moment, Seconds, key_type, long_text, name_type
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-_ID = key_type(36)
-_WORD = key_type(64)
-# SQLite numbers rows by itself only in a column that is exactly INTEGER.
-_NUMBER = BigInteger().with_variant(Integer(), "sqlite")
-_INNODB: dict[str, Any] = {
-    "mysql_engine": "InnoDB",
-    "mysql_charset": "utf8mb4",
-    "mariadb_engine": "InnoDB",
-    "mariadb_charset": "utf8mb4",
-}
+from coriolis.store import site_tables as site_tables  # so that whoever has the metadata has all tables
+from coriolis.store.types import Json, Moment, Seconds, long_text, name_type
+from coriolis.store.vocabulary import ID as _ID
+from coriolis.store.vocabulary import INNODB as _INNODB
+from coriolis.store.vocabulary import NUMBER as _NUMBER
+from coriolis.store.vocabulary import WORD as _WORD
+from coriolis.store.vocabulary import metadata as metadata
 
 endpoint = Table(
     "endpoint",
@@ -251,6 +234,7 @@ session = Table(
     "session",
     metadata,
     Column("id", _ID, primary_key=True, comment="Public identifier, the worker's name on the bus"),
+    Column("service_id", _ID, comment="The service that it is a life of"),
     Column("host", name_type(255), nullable=False, comment="Where the process runs"),
     Column("pid", Integer(), nullable=False, comment="Its process id there"),
     Column("regions", Json(), nullable=False, comment="Region ids it serves; empty: any"),

@@ -38,6 +38,7 @@ from coriolis.rpc.messages import (
     Sync,
     SyncReply,
 )
+from coriolis.runtime import diagnostics
 from coriolis.worker import attempt, classify, forks, host, journals, proctree
 from coriolis.worker.attempt import Running, Wish
 from coriolis.worker.child import Rung
@@ -179,6 +180,7 @@ class WorkerService:
                 providers={name: about["capabilities"] for name, about in server.providers.items()},
                 slots=self._settings.slots,
                 release=self._settings.release,
+                specs=diagnostics.collect("coriolis-worker"),
             ),
             timeout=self._settings.call_timeout_seconds,
         )

@@ -47,17 +47,18 @@ def now() -> float:
 
 
 def main(argv: Sequence[str]) -> None:
-    """``argv``: descriptor of the socket, descriptor of the pipe for the greeting, names of providers (none: all);
-    a name with ``-`` before it is left out, since it proved unfit."""
+    """``argv``: descriptor of the socket, descriptor of the pipe for the greeting, names of providers (none: all
+    but fakes); a name with ``-`` before it is left out, since it proved unfit."""
     control, greeting = socket.socket(fileno=int(argv[0])), int(argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     proctree.be_subreaper()
     unfit = [name[1:] for name in argv[2:] if name.startswith("-")]
-    wanted = [name for name in argv[2:] if not name.startswith("-")] or registry.names()
-    providers, errors = preload([name for name in wanted if name not in unfit])
+    named = [name for name in argv[2:] if not name.startswith("-")]
+    wanted = [name for name in named or registry.names() if name not in unfit]
+    providers, errors = preload(wanted, fakes=bool(named))
     if threading.active_count() > 1:  # a process with threads cannot be forked safely: begin again without the culprit
         guilty = next(reversed(errors))
-        command = [sys.executable, "-P", "-m", "coriolis.worker.forkserver", *argv[:2], *wanted]
+        command = [sys.executable, "-P", "-m", "coriolis.worker.forkserver", *argv[:2], *named]
         os.execv(sys.executable, [*command, *(f"-{name}" for name in (*unfit, guilty))])
     errors.update(dict.fromkeys(unfit, _STARTS_THREADS))
     host.warm_up()
@@ -68,14 +69,17 @@ def main(argv: Sequence[str]) -> None:
     _Server(control, providers).run()
 
 
-def preload(names: Sequence[str]) -> tuple[dict[str, Provider], dict[str, str]]:
+def preload(names: Sequence[str], *, fakes: bool = True) -> tuple[dict[str, Provider], dict[str, str]]:
     """Imports the providers with what they want warm: (those that work, why the others do not). Stops at one that
-    starts a thread, which is the last of the others."""
+    starts a thread, which is the last of the others. Without ``fakes``, providers of the test suites are passed over:
+    whoever may create an endpoint of theirs could write files on this host."""
     loaded: dict[str, Provider] = {}
     errors: dict[str, str] = {}
     for name in names:
         try:
             provider = registry.load(name)
+            if provider.support == "fake" and not fakes:
+                continue
             for module in provider.preload:
                 importlib.import_module(module)
         except Exception as error:  # noqa: BLE001 - somebody else's code: it must not take the other providers with it

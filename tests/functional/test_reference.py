@@ -15,6 +15,8 @@ from typing import Any
 from webtest import TestApp
 
 from coriolis.api.routes import ROUTES
+from coriolis.conductor import ingest
+from coriolis.rpc.messages import Register
 from coriolis.store.engine import Database
 from tests.functional.desk import PREFIX, PROJECT, Desk
 from tests.functional.graph import finish, grow
@@ -76,6 +78,7 @@ def record(api: TestApp, db: Database) -> dict[str, str]:
     done.ask("GET", "/providers/{platform}/schemas/{type}", platform="null", type="16")
     _endpoints(done)
     _migration(done, db)
+    _sites(done, db)
     return done.files
 
 
@@ -122,6 +125,39 @@ def _migration(done: Recorder, db: Database) -> None:
     done.ask("POST", "/migrations/{migration_id}/actions", {"cancel": {"force": False}}, migration_id=key)
     finish(db, key, "CANCELED")
     done.ask("DELETE", "/migrations/{migration_id}", migration_id=key)
+
+
+def _sites(done: Recorder, db: Database) -> None:
+    """A region, a host with a worker, and one that is prepared."""
+    specs = {
+        "release_tag": "1.0.0",
+        "hostname": "worker-1",
+        "python": "3.11.2",
+        "os_info": ["ID=debian", "VERSION_ID=12"],
+        "ip_addresses": [{"eth0": {"ipv4": ["192.0.2.17"], "ipv6": []}}],
+        "packages": ["coriolis==1.0.0"],
+    }
+    worker = Register(host="worker-1", pid=4711, regions=("north",), providers={"null": ["inventory"]}, specs=specs)
+    ingest.register(db, worker, lease_seconds=30.0, sync_seconds=5.0)
+    key = done.ask("POST", "/regions", {"region": {"name": "south", "description": "The old site"}})["region"]["id"]
+    done.ask("PUT", "/regions/{region_id}", {"region": {"enabled": False}}, region_id=key)
+    done.ask("GET", "/regions/{region_id}", region_id=key)
+    done.ask("GET", "/regions")
+    body = {
+        "host": "worker-2",
+        "binary": "coriolis-worker",
+        "topic": "coriolis_worker",
+        "mapped_regions": [key],
+        "enabled": True,
+    }
+    service = done.ask("POST", "/services", {"service": body})["service"]["id"]
+    changed = {"service": {"enabled": False, "mapped_regions": []}}
+    done.ask("PUT", "/services/{service_id}", changed, service_id=service)
+    done.ask("GET", "/services/{service_id}", service_id=service)
+    done.ask("GET", "/services")
+    done.ask("DELETE", "/services/{service_id}", service_id=service)
+    done.ask("DELETE", "/regions/{region_id}", region_id=key)
+    done.ask("GET", "/diagnostics")
 
 
 def test_samples_are_what_the_service_says(api: TestApp, db: Database, desk: Desk) -> None:

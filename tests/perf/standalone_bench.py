@@ -82,7 +82,8 @@ def standalone() -> Iterator[Running]:
         probe.close()
         config, state = Path(folder) / "coriolis.conf", Path(folder) / "state"
         config.write_text(
-            f"[metrics]\nlisten_port = {port}\n[engine]\ntasks_per_endpoint = 1000\n[worker]\nslots = 16\n"
+            f"[metrics]\nlisten_port = {port}\n[engine]\ntasks_per_endpoint = 1000\n"
+            "[worker]\nslots = 16\nproviders = null\n"
         )
         command = [Path(sys.executable).with_name("coriolis-standalone"), "--config-file", config]
         process = subprocess.Popen(

@@ -45,7 +45,7 @@ def wanted(draw: st.DrawFn) -> list[Request]:
             needs=tuple(
                 Need(provider=name, capabilities=draw(some)) for name in sorted(draw(st.sets(names, min_size=1)))
             ),
-            regions=draw(regions),
+            regions=tuple(draw(st.lists(regions, max_size=2))),
             host=draw(st.none() | st.sampled_from(["h1", "h9"])),
             limits=tuple(sorted(draw(st.sets(limit_keys)))),
         )
@@ -124,8 +124,14 @@ def test_a_refusal_says_why() -> None:
     assert reason(worker("a", running=2)) == "all workers that could run it are busy"
     assert "does not have the provider 'ova'" in reason(worker("a", providers={}))
     assert "lacks 'inventory'" in reason(worker("a", providers={"ova": frozenset()}))
-    far = Request(task_id="t", needs=ONE.needs, regions=frozenset({"south"}))
-    assert "not in the region south" in reason(worker("a", regions=frozenset({"north"})), request=far)
+    north, south = frozenset({"north"}), frozenset({"south"})
+    far = Request(task_id="t", needs=ONE.needs, regions=(south,))
+    assert "not in the region south" in reason(worker("a", regions=north), request=far)
+    both = Request(task_id="t", needs=ONE.needs, regions=(north, south))
+    assert "not in the region south" in reason(worker("a", regions=north), request=both)
+    assert place([both], [worker("a", regions=north | south)])[0]
+    closed = Request(task_id="t", needs=ONE.needs, regions=(frozenset(),))
+    assert "every region" in reason(worker("a"), request=closed)
     busy = Request(task_id="t", needs=ONE.needs, limits=("endpoint:a",))
     full = Limits(maximum={"endpoint:a": 3}, used={"endpoint:a": 3})
     assert "limit of 3" in reason(worker("a"), request=busy, limit=full)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from coriolis.client import Proxy, connect_standalone
+from coriolis.providers import registry
 
 BIN = Path(sys.executable).parent
 START_SECONDS = 90.0
@@ -28,9 +29,11 @@ class Standalone:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        config = self.state.parent / "standalone.conf"
+        config.write_text(f"[worker]\nproviders = {','.join(registry.names())}\n")  # the fakes have to be named
         with (self.state.parent / "out").open("ab") as out:
             self.process = subprocess.Popen(
-                [BIN / "coriolis-standalone", "--state-dir", self.state, "--port", "0"],
+                [BIN / "coriolis-standalone", "--config-file", config, "--state-dir", self.state, "--port", "0"],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
         wait_for(lambda: self._pid() == self.running.pid, START_SECONDS)

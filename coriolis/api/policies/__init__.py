@@ -5,15 +5,28 @@ from __future__ import annotations
 
 from oslo_policy import policy
 
-from coriolis.api.policies import endpoints, events, migrations, progress_updates, providers, tasks
+from coriolis.api.policies import (
+    diagnostics,
+    endpoints,
+    events,
+    migrations,
+    progress_updates,
+    providers,
+    regions,
+    services,
+    tasks,
+)
 from coriolis.runtime.policy import PERSONAS
 
 _NOUNS = {
+    "diagnostics": diagnostics.RULES,
     "endpoints": endpoints.RULES,
     "events": events.RULES,
     "migrations": migrations.RULES,
     "progress_updates": progress_updates.RULES,
     "providers": providers.RULES,
+    "regions": regions.RULES,
+    "services": services.RULES,
     "tasks": tasks.RULES,
 }
 

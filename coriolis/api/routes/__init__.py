@@ -8,7 +8,7 @@ Paths without a policy are public and whole; the others are below ``/v1/{project
 from __future__ import annotations
 
 from coriolis.api.dispatch import Route
-from coriolis.api.routes import endpoints, inventory, migrations, providers, versions
+from coriolis.api.routes import endpoints, inventory, migrations, providers, sites, versions
 
 ROUTES: tuple[Route, ...] = (
     *versions.ROUTES,
@@ -16,4 +16,5 @@ ROUTES: tuple[Route, ...] = (
     *endpoints.ROUTES,
     *inventory.ROUTES,
     *providers.ROUTES,
+    *sites.ROUTES,
 )

@@ -12,13 +12,13 @@ from coriolis.domain.errors import Conflict, Invalid, NotFound
 from coriolis.store import endpoints
 from tests.unit.conductor.rig import CALLER, Rig
 
-NEW = NewEndpoint(name="e", type="null", sealed="s1", mapped_regions=("r1",))
+NEW = NewEndpoint(name="e", type="null", sealed="s1")
 
 
 def test_create_and_read(rig: Rig) -> None:
     made = commands.create(rig.db, CALLER, NEW)
     assert rig.db.read(endpoints.get, made.id, "project") == made
-    assert (made.sealed, made.secret_ref, made.mapped_regions) == ("s1", None, ["r1"])
+    assert (made.sealed, made.secret_ref, made.mapped_regions) == ("s1", None, [])
     with pytest.raises(NotFound):
         rig.db.read(endpoints.get, made.id, "other")
 

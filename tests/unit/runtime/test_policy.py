@@ -16,6 +16,7 @@ from coriolis.runtime.context import RequestContext
 from coriolis.runtime.policy import Authority
 
 RULES = [rule.name for rule in policies.list_rules() if rule.name.startswith("migration:")]
+OF_ADMINISTRATORS = ("migration:regions:", "migration:services:", "migration:diagnostics:")
 CHANGES = ("create", "update", "delete", "cancel", "validate_connection")
 
 
@@ -32,8 +33,10 @@ def authority() -> Authority:
 def test_personas(authority: Authority, rule: str) -> None:
     mine, theirs = {"project_id": "mine"}, {"project_id": "theirs"}
     changes = rule.endswith(CHANGES)
-    assert authority.allows(rule, caller("reader"), mine) is not changes
-    assert authority.allows(rule, caller("member"), mine)
+    closed = rule.startswith(OF_ADMINISTRATORS)
+    assert authority.allows(rule, caller("reader"), mine) is not (changes or closed)
+    assert authority.allows(rule, caller("member"), mine) is not closed
+    assert authority.allows(rule, caller("manager"), mine) is not closed
     assert authority.allows(rule, caller("admin"), mine)
     assert authority.allows(rule, caller("admin"), theirs)
     for roles in (("reader",), ("member",), ("manager",), ("reader", "member")):

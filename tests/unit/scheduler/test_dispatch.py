@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from coriolis.commands import endpoints as endpoint_commands
 from coriolis.commands import migrations as commands
+from coriolis.commands import regions as region_commands
+from coriolis.commands import services as service_commands
 from coriolis.commands.endpoints import NewEndpoint
 from coriolis.commands.migrations import NewMigration
 from coriolis.rpc.messages import AttemptReport
-from coriolis.store import placing, sessions
+from coriolis.store import placing, regions, services, sessions
+from coriolis.store.paging import Page
 from coriolis.store.placing import Claim
 from tests.unit.conductor.rig import CALLER, LEASE, Rig, badly
 
@@ -68,17 +71,52 @@ def test_what_nobody_can_run_does_not_stand_in_the_way(rig: Rig) -> None:
     assert [one.instance for one in rig.dispatch(limit=3)] == ["usual"]
 
 
+def region_ids(rig: Rig) -> dict[str, str]:
+    return {row.name: row.id for row in rig.db.read(regions.page, Page())}
+
+
+def job_in(rig: Rig, *words: str) -> None:
+    """A job whose source is reached from these regions only."""
+    known = region_ids(rig)
+    mapped = tuple(known[word] for word in words)
+    source = NewEndpoint(name="a", type="null", sealed="a", mapped_regions=mapped)
+    spec = NewMigration(origin=source, destination=NewEndpoint(name="b", type="null", sealed="b"), instances=("vm",))
+    commands.create(rig.db, CALLER, spec)
+    rig.advance()
+
+
 def test_regions(rig: Rig) -> None:
     rig.worker(host="north", regions=("north",))
-    ends = [
-        NewEndpoint(name=name, type="null", sealed=name, mapped_regions=("south",) if name == "a" else ())
-        for name in "ab"
-    ]
-    commands.create(rig.db, CALLER, NewMigration(origin=ends[0], destination=ends[1], instances=("vm",)))
-    rig.advance()
+    region_commands.create(rig.db, CALLER, name="south")
+    job_in(rig, "south")
     assert rig.dispatch() == []
     south = rig.worker(host="south", regions=("south", "west"))
     assert [one.attempt.session_id for one in rig.dispatch()] == [south]
+
+
+def test_what_an_administrator_says_of_a_service_counts_at_once(rig: Rig) -> None:
+    session_id = rig.worker(host="north", regions=("north",))
+    south = region_commands.create(rig.db, CALLER, name="south").id
+    job_in(rig, "south")
+    assert rig.dispatch() == []
+    (host,) = rig.db.read(services.page, Page())
+    service_commands.update(rig.db, host.id, mapped_regions=(south,), enabled=False)
+    assert rig.dispatch() == []
+    service_commands.update(rig.db, host.id, enabled=True)
+    region_commands.update(rig.db, south, {"enabled": False})
+    assert rig.dispatch() == []
+    region_commands.update(rig.db, south, {"enabled": True})
+    assert [one.attempt.session_id for one in rig.dispatch()] == [session_id]
+
+
+def test_a_worker_without_regions_serves_no_disabled_one(rig: Rig) -> None:
+    rig.worker()
+    south = region_commands.create(rig.db, CALLER, name="south").id
+    job_in(rig, "south")
+    region_commands.update(rig.db, south, {"enabled": False})
+    assert rig.dispatch() == []
+    region_commands.update(rig.db, south, {"enabled": True})
+    assert len(rig.dispatch()) == 1
 
 
 def test_a_retry_goes_back_to_the_host_of_its_checkpoint(rig: Rig) -> None:

@@ -20,10 +20,11 @@ def test_unfit_plugins_are_left_out_with_a_reason(plugin_path: None) -> None:
         server.stop()
 
 
-def test_all_that_are_installed_are_offered_when_none_are_named(plugin_path: None) -> None:
+def test_all_but_fakes_are_offered_when_none_are_named(plugin_path: None) -> None:
     server = ForkServer([], MARK, lambda dead: None)
     try:
-        assert {"null", "trial", "trial-warm"} <= set(server.providers)
+        assert {"ova", "trial", "trial-warm"} <= set(server.providers)
+        assert not {"null", "null_definition", "fake"} & {*server.providers, *server.errors}
         assert "trial-unfit" in server.errors
     finally:
         server.stop()
