@@ -13,8 +13,9 @@ from coriolis.commands import jobs
 from coriolis.domain import progress
 from coriolis.domain.model import ExecutionState
 from coriolis.domain.states import FINAL_EXECUTION_STATES
-from coriolis.store import actions, executions, tasks
+from coriolis.store import actions, executions, journals, tasks
 from coriolis.store import progress as progress_rows
+from coriolis.store.actions import MIGRATION
 from coriolis.store.events import shorten
 from coriolis.store.rows import Action, Execution, ExecutionInstance
 
@@ -55,6 +56,8 @@ def runs(conn: Connection, execution_ids: Sequence[str], now: dt.datetime) -> No
             for run, change in changed
         ],
     )
+    over = [run.action_id for run, change in changed if change["finished_at"] is not None and run.type == MIGRATION]
+    journals.forget(conn, over)  # its disks are handed over, or gone
     for run, change in changed:
         if change["finished_at"] is not None:
             _over(conn, run, ExecutionState(change["state"]), now)

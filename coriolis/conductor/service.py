@@ -11,13 +11,19 @@ from dataclasses import dataclass
 
 from prometheus_client import Gauge
 
-from coriolis.conductor import advance, ingest, janitor, ledger, reaper, relay
+from coriolis.conductor import advance, ingest, janitor, journals, ledger, reaper, relay
 from coriolis.rpc.bus import Bus, Handler, Served
 from coriolis.rpc.messages import (
     CONDUCTOR,
     Ack,
     EffectAck,
     EffectWrite,
+    JournalAck,
+    JournalOpen,
+    JournalOpened,
+    JournalPieces,
+    JournalRead,
+    JournalWrite,
     Register,
     Registered,
     Result,
@@ -91,6 +97,9 @@ class ConductorService:
             "sync": self.sync,
             "result": self.result,
             "effect": self.effect,
+            "journal_open": self.journal_open,
+            "journal_read": self.journal_read,
+            "journal_write": self.journal_write,
             "wake": self.wake,
         }
 
@@ -118,6 +127,15 @@ class ConductorService:
 
     def effect(self, request: EffectWrite) -> EffectAck:
         return self._effects.submit(request)
+
+    def journal_open(self, request: JournalOpen) -> JournalOpened:
+        return journals.take_over(self._db, request)
+
+    def journal_read(self, request: JournalRead) -> JournalPieces:
+        return journals.read(self._db, request)
+
+    def journal_write(self, request: JournalWrite) -> JournalAck:
+        return journals.write(self._db, request)
 
     def wake(self, _: Wake) -> None:
         self._advance.wake()

@@ -41,6 +41,18 @@ OPTS: tuple[cfg.Opt, ...] = (
         min=1.0,
         help="A copy in which no byte moves for so long fails and is tried again.",
     ),
+    cfg.BoolOpt(
+        "mirror_journals",
+        default=True,
+        help="Keep copy journals with the conductor too, so that another worker goes on with a copy whose worker is "
+        "lost: 64 bytes per MiB of disk in the database. Without it, such a copy reads and compares everything again.",
+    ),
+    cfg.IntOpt(
+        "journal_days",
+        default=14,
+        min=1,
+        help="Copy journals on this host are removed when nothing was written to them for so many days.",
+    ),
     cfg.StrOpt(
         "verify",
         default="full",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import delete, select, update
 from sqlalchemy.engine import Connection
 
+from coriolis.store import journals
 from coriolis.store.tables import (
     action,
     checkpoint,
@@ -46,6 +47,7 @@ def actions(conn: Connection, action_ids: Sequence[str]) -> None:
         conn.execute(delete(table).where(table.c.execution_id.in_(runs)))
     conn.execute(delete(task).where(task.c.execution_id.in_(runs)))
     conn.execute(delete(execution).where(execution.c.action_id.in_(ids)))
+    journals.forget(conn, ids)
     conn.execute(delete(replica).where(replica.c.transfer_id.in_(ids)))
     conn.execute(update(action).where(action.c.transfer_id.in_(ids)).values(transfer_id=None))
     conn.execute(delete(action).where(action.c.id.in_(ids)))

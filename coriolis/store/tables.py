@@ -296,6 +296,7 @@ journal = Table(
     Column("generation", Integer(), nullable=False, comment="Of the pieces that count; grows when they are replaced"),
     Column("length", BigInteger(), nullable=False, comment="Bytes of these pieces together"),
     Column("updated_at", Moment, nullable=False, comment="Last write"),
+    Index("ix_journal_writer", "task_id", "name"),
     comment="Copy journals, kept for the case that a worker's host is lost",
     **_INNODB,
 )

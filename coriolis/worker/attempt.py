@@ -18,16 +18,15 @@ from coriolis.domain.errors import CoriolisError, Invalid, Stale, Unavailable
 from coriolis.rpc.bus import Bus
 from coriolis.rpc.messages import (
     CONDUCTOR,
-    Ack,
+    METHODS,
     Assign,
-    EffectAck,
-    EffectWrite,
     Error,
     Progress,
     Result,
     Share,
     Stream,
 )
+from coriolis.rpc.wire import method_of
 from coriolis.worker import classify, host
 from coriolis.worker.child import Child, Rung
 from coriolis.worker.forks import ForkServer
@@ -37,6 +36,8 @@ from coriolis.worker.settings import VaultSettings, WorkerSettings
 _LOG = logging.getLogger(__name__)
 RETURNED = "returned"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
+# What a child may ask of the conductor, by method.
+_ASKED = {name: METHODS[CONDUCTOR][name][0] for name in ("effect", "journal_open", "journal_read", "journal_write")}
 
 
 class Wish(enum.IntEnum):
@@ -147,12 +148,13 @@ class Running:
             if self.reporter.stream(from_json(Stream, message["stream"])):
                 self._on_stream()
         elif "ask" in message:
-            self._threads.submit(self._write_effect, message["ask"], message["effect"])
+            (method,) = message.keys() - {"ask"}
+            self._threads.submit(self._answer, message["ask"], from_json(_ASKED[method], message[method]))
 
-    def _write_effect(self, number: int, data: Any) -> None:
-        ack = self._insist(from_json(EffectWrite, data))
-        if ack is not None:
-            self._child.send({"reply": number, "value": to_json(ack)})
+    def _answer(self, number: int, request: Any) -> None:
+        reply = self._insist(request)
+        if reply is not None:
+            self._child.send({"reply": number, "value": to_json(reply)})
 
     def _ended(self, answer: dict[str, Any] | None, status: int) -> None:
         # In a pool thread, so that the child's thread can end: who waits for the child must not wait for the conductor.
@@ -202,7 +204,7 @@ class Running:
         if ack is not None and not ack.accepted:
             _LOG.warning("result refused as stale task=%s epoch=%d outcome=%s", *self.key, result.outcome)
 
-    def _insist(self, request: Result | EffectWrite) -> Any:
+    def _insist(self, request: Any) -> Any:
         """The answer of the conductor, however long that takes; None once the attempt is abandoned.
 
         :raises Invalid: the conductor refuses the request itself
@@ -212,7 +214,7 @@ class Running:
             try:
                 return self._bus.call(CONDUCTOR, request, timeout=self._settings.call_timeout_seconds)
             except Stale:
-                return EffectAck(accepted=False) if isinstance(request, EffectWrite) else Ack(accepted=False)
+                return METHODS[CONDUCTOR][method_of(CONDUCTOR, request)][1](accepted=False)  # type: ignore[misc]
             except Invalid:
                 raise
             except CoriolisError as error:

@@ -4,7 +4,7 @@
 agent -> child   {"job": {...}} once, {"cancel": true}, {"reply": n, "value": ... | "error": ...},
                  {"pace": [bytes per second or null, back-off factor or null]}
 child -> agent   {"started": clock}, {"log": {...}}, {"mask": [...]}, {"progress": {...}}, {"event": [level, text]},
-                 {"checkpoint": ...}, {"stream": {...}}, {"ask": n, "effect": {...}}, {"result": {...}}
+                 {"checkpoint": ...}, {"stream": {...}}, {"ask": n, METHOD: {...}}, {"result": {...}}
 """
 
 from __future__ import annotations

@@ -31,7 +31,18 @@ from coriolis.domain.capabilities import wire_types
 from coriolis.domain.codec import from_json, to_json
 from coriolis.domain.errors import Invalid, Stale
 from coriolis.providers.api import Cancelled, Connection, Context, Provider
-from coriolis.rpc.messages import Assign, Attempt, Effect, EffectAck, EffectWrite, Endpoint, ProviderCall
+from coriolis.rpc.messages import (
+    CONDUCTOR,
+    METHODS,
+    Assign,
+    Attempt,
+    Effect,
+    EffectAck,
+    EffectWrite,
+    Endpoint,
+    ProviderCall,
+)
+from coriolis.rpc.wire import method_of
 from coriolis.worker import calls, classify, credentials, sequence
 from coriolis.worker.channel import Channel
 from coriolis.worker.effects import Ledger
@@ -43,6 +54,7 @@ from coriolis.worker.settings import VaultSettings, WorkerSettings
 COMPLETED, FAILED, CANCELED, STALE = "completed", "failed", "canceled", "stale"
 _POLL_SECONDS = 0.2
 _EPOCH_BITS = 20
+_ORDER_BITS = 16
 _HELD_SECONDS = 5.0  # at most: until the conductor has said what the copy may use
 _LOG = logging.getLogger(__name__)
 
@@ -204,6 +216,7 @@ class _Child:
             ledger=Ledger(assign.attempt, assign.effects, self._write_effect, owner=assign.params.get("maker")),
             connect=connect,
             checkpoint=lambda data: self._channel.send({"checkpoint": data}),
+            ask=self._ask,
             stream=lambda stream: self._channel.send({"stream": to_json(stream)}),
             pace=self._pace,
         )
@@ -241,15 +254,26 @@ class _Child:
     def _write_effect(self, write: EffectWrite) -> EffectAck:
         """Blocks until the ledger has it. A note of what is *intended* gives way to a cancel; what exists must be
         noted whatever happens."""
+        return from_json(EffectAck, self._asked_for("effect", write, yields=write.effect.state == "intended"))
+
+    def _ask(self, request: Any) -> Any:
+        """The conductor's reply to a journal's request. :raises Cancelled:"""
+        method = method_of(CONDUCTOR, request)
+        reply = METHODS[CONDUCTOR][method][1]
+        assert reply is not None
+        return from_json(reply, self._asked_for(method, request, yields=True))
+
+    def _asked_for(self, method: str, request: Any, *, yields: bool) -> Any:
+        """Blocks until the agent has the answer; ``yields``: or until the attempt is cancelled."""
         number = next(self._numbers)
         future: Future[Any] = Future()
         self._asked[number] = future
-        self._channel.send({"ask": number, "effect": to_json(write)})
+        self._channel.send({"ask": number, method: to_json(request)})
         while True:
             try:
-                return from_json(EffectAck, future.result(_POLL_SECONDS))
+                return future.result(_POLL_SECONDS)
             except FutureTimeout:
-                if self._cancelled.is_set() and write.effect.state == "intended":
+                if yields and self._cancelled.is_set():
                     raise Cancelled from None
 
     # ---- the process
@@ -299,7 +323,7 @@ def fence(assign: Assign) -> int:
     """The fencing number for volumes and journals. Epochs count the attempts of one task, but several tasks write (and
     read back) the same volume one after the other: a copy that needed three attempts must not lock the next round out.
     """
-    return assign.order << _EPOCH_BITS | assign.attempt.epoch
+    return (assign.fence << _ORDER_BITS | assign.order) << _EPOCH_BITS | assign.attempt.epoch
 
 
 def may_revert(error: BaseException) -> bool:

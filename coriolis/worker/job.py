@@ -12,7 +12,7 @@ from coriolis.dataplane.pace import Pace
 from coriolis.domain.codec import from_json
 from coriolis.domain.errors import Invalid, Unsupported
 from coriolis.domain.model import Json
-from coriolis.providers.api import Connection, Context
+from coriolis.providers.api import Connection, Context, Volume
 from coriolis.rpc.messages import Assign, Stream
 from coriolis.worker import journals
 from coriolis.worker.effects import Ledger
@@ -23,7 +23,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One attempt. ``connect`` opens the named side's connection, once; ``checkpoint`` notes where to go on."""
+    """One attempt. ``connect`` opens the named side's connection, once; ``checkpoint`` notes where to go on; ``ask``
+    sends a request to the conductor and waits for its reply."""
 
     assign: Assign
     settings: WorkerSettings
@@ -31,6 +32,7 @@ class Job:
     ledger: Ledger
     connect: Callable[[str], Connection]
     checkpoint: Callable[[Json], None]
+    ask: Callable[[Any], Any]
     stream: Callable[[Stream], None] = lambda stream: None  # tells how fast it moves bytes, and from where to where
     pace: Pace = field(default_factory=Pace)  # how fast it may
 
@@ -63,6 +65,12 @@ class Job:
             raise Invalid(f"Task {self.assign.name} of kind {self.assign.kind} lacks its item.")
         return self.assign.item
 
+    def journal(self, volume: Volume) -> Path:
+        """Of this task's disk on that volume: what is known of one volume says nothing of another."""
+        state, instance = self.settings.state_path, self.assign.instance
+        return journals.journal(state, self.replica, instance, self.item, volume.ref)
+
     @property
-    def journal(self) -> Path:
-        return journals.journal(self.settings.state_path, self.assign.execution_id, self.assign.instance, self.item)
+    def replica(self) -> str:
+        """Under which this worker keeps its journals: they outlive an execution of a transfer."""
+        return self.assign.replica or self.assign.execution_id

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where copy journals live: ``<state>/journals/<execution>/<instance>/<disk>.journal``, and when they go."""
+"""Where copy journals live: ``<state>/journals/<replica>/<instance>/<disk>~<volume>.journal``, and when they go.
+
+The replica is the transfer whose disks they are, or the execution of a migration: a transfer's next execution goes on
+with them. The volume is in the name, since what is known of one volume says nothing of another one.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import shutil
 import urllib.parse
@@ -18,31 +23,37 @@ def root(state_path: Path) -> Path:
     return state_path / "journals"
 
 
-def instance_folder(state_path: Path, execution_id: str, instance: str) -> Path:
-    return root(state_path) / _safe(execution_id) / _safe(instance)
+def instance_folder(state_path: Path, replica: str, instance: str) -> Path:
+    return root(state_path) / _safe(replica) / _safe(instance)
 
 
-def journal(state_path: Path, execution_id: str, instance: str, disk: str) -> Path:
-    return instance_folder(state_path, execution_id, instance) / f"{_safe(disk)}.journal"
+def journal(state_path: Path, replica: str, instance: str, disk: str, volume: str) -> Path:
+    """``volume``: the platform's reference of it."""
+    return instance_folder(state_path, replica, instance) / f"{_safe(disk)}~{_digest(volume)[:16]}.journal"
 
 
-def forget_instance(state_path: Path, execution_id: str, instance: str) -> None:
-    """Its disks have arrived; content when there is nothing."""
-    folder = instance_folder(state_path, execution_id, instance)
+def name_of(instance: str, disk: str, volume: str) -> str:
+    """Of the journal in its job, as the conductor has it: at most 64 letters and digits."""
+    return _digest(json.dumps([instance, disk, volume]))
+
+
+def forget_instance(state_path: Path, replica: str, instance: str) -> None:
+    """Its disks have arrived, or are gone; content when there is nothing."""
+    folder = instance_folder(state_path, replica, instance)
     shutil.rmtree(folder, ignore_errors=True)
     if folder.parent.is_dir() and not any(folder.parent.iterdir()):
         shutil.rmtree(folder.parent, ignore_errors=True)
 
 
 def sweep(state_path: Path, older_than: float) -> list[str]:
-    """Removes the folders of executions in which nothing was written since ``older_than`` (seconds of the epoch)."""
+    """Removes the folders of replicas in which nothing was written since ``older_than`` (seconds of the epoch)."""
     removed = []
     for folder in _folders(root(state_path)):
         youngest = max((path.stat().st_mtime for path in (folder, *folder.rglob("*"))), default=0.0)
         if youngest < older_than:
             shutil.rmtree(folder, ignore_errors=True)
             removed.append(folder.name)
-            _LOG.info("old journals removed execution=%s", folder.name)
+            _LOG.info("old journals removed replica=%s", folder.name)
     return removed
 
 
@@ -56,4 +67,8 @@ def _safe(name: str) -> str:
     quoted = urllib.parse.quote(name, safe=" @+=,").replace(".", "%2E") or "%"
     if len(quoted) <= _LONGEST:
         return quoted
-    return f"{quoted[:40]}~{hashlib.sha256(name.encode()).hexdigest()[:40]}"
+    return f"{quoted[:40]}~{_digest(name)[:40]}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

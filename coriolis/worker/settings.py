@@ -12,7 +12,7 @@ from typing import Any
 class WorkerSettings:
     """``providers`` empty: all that are installed. ``lease_margin_seconds``: children are killed so long before the
     lease may have run out (at most a third of the lease). ``journal_days``: copy journals of executions that ended
-    badly are kept so long after their last write."""
+    badly are kept so long after their last write. ``mirror_journals``: the conductor keeps them too."""
 
     host: str
     state_path: Path
@@ -29,6 +29,7 @@ class WorkerSettings:
     copy_stall_seconds: float = 120.0
     verify: str = "full"  # none, sample, full
     journal_days: int = 14
+    mirror_journals: bool = True
     memory_limit_mib: int = 0  # address space of a child; 0: no limit
 
 

@@ -22,7 +22,7 @@ from coriolis.runtime.secrets import Vault, create_keys
 from coriolis.worker import journals
 from coriolis.worker.agent import WorkerService
 from coriolis.worker.settings import VaultSettings, WorkerSettings
-from tests.unit.worker.conductor import Bench, FakeConductor, until
+from tests.unit.worker.conductor import Bench, FakeConductor, Shelf, until
 
 pytestmark = [
     pytest.mark.integration,
@@ -35,8 +35,13 @@ MIB = 1 << 20
 class Line:
     """Feeds a worker with the tasks of one instance, as the conductor would."""
 
-    def __init__(self, path: Path) -> None:
-        self.source, self.destination = Cloud.create(path / "source"), Cloud.create(path / "destination")
+    def __init__(self, path: Path, *, beside: Line | None = None) -> None:
+        """``beside``: another worker of the same installation."""
+        self.path = path
+        if beside is None:
+            self.source, self.destination = Cloud.create(path / "source"), Cloud.create(path / "destination")
+        else:
+            self.source, self.destination = beside.source, beside.destination
         keys = path / "keys"
         vault = Vault(create_keys(keys))
         self._accounts = {
@@ -44,10 +49,13 @@ class Line:
             for side in ("source", "destination")
         }
         self.settings = WorkerSettings(
-            host="here", state_path=path / "state", providers=("fake",), cancel_grace_seconds=0.5
+            host="here",
+            state_path=path / ("elsewhere" if beside else "state"),
+            providers=("fake",),
+            cancel_grace_seconds=0.5,
         )
         bus = LocalBus()
-        self.conductor = FakeConductor(bus).serve()
+        self.conductor = FakeConductor(bus, shelf=beside.conductor.shelf if beside else Shelf()).serve()
         self.service = WorkerService(self.settings, bus, VaultSettings(key_file=str(keys)))
         self.bench = Bench(bus, self.conductor, self.service)
         self.outputs: dict[str, Any] = {}
@@ -240,7 +248,45 @@ def test_a_killed_copy_goes_on_where_its_journal_ends(line: Line) -> None:
     line.outputs["digest"] = digest
     verified = line.take("verify", "verified", "vm", "volumes", "digest", item="disk-0")
     assert verified["digest"] == digest["digest"]
-    assert all(set(point) == {"host", "journal", "done"} for point in checkpoint)
+    assert all(set(point) == {"host", "done"} for point in checkpoint)
+
+
+def test_a_copy_whose_host_is_lost_goes_on_elsewhere(line: Line) -> None:
+    """The other worker has another state directory and only what the conductor kept."""
+    fill(line, 1024, data_mib=768)
+    line.prepare()
+    line.take("snapshot", "snapshot", "vm")
+    task = copying(line)
+    read = max(p.done for r in line.conductor.reports if r.task_id == task for p in r.progress)
+    for pid in line.bench.tree():
+        os.kill(pid, signal.SIGKILL)
+    line.conductor.result_of(task)
+    other = Line(line.path, beside=line)
+    other.outputs, other._number = line.outputs, line._number
+    other.service.start()
+    try:
+        other.conductor.wait(lambda: other.conductor.syncs, 60)
+        result = other.run("copy", other.copy_inputs(), item="disk-0", task_id=task, epoch=2)
+        digest = result.outputs["digest"]
+        assert digest["bytes_resumed"] >= read - 64 * MIB
+        other.outputs["digest"] = digest
+        verified = other.take("verify", "verified", "vm", "volumes", "digest", item="disk-0")
+        assert verified["digest"] == digest["digest"]
+    finally:
+        other.service.stop(drain=False)
+
+
+def test_a_worker_that_finds_a_rotten_journal_asks_the_conductor(line: Line) -> None:
+    fill(line, 64, data_mib=48)
+    line.prepare()
+    line.take("snapshot", "snapshot", "vm")
+    first = line.take("copy", "digest", "vm", "snapshot", "volumes", item="disk-0")
+    (path,) = journals.instance_folder(line.settings.state_path, "execution-1", "vm").glob("*.journal")
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    again = line.take("copy", "digest", "vm", "snapshot", "volumes", item="disk-0")
+    assert (again["mode"], again["bytes_read"], again["digest"]) == ("done", 0, first["digest"])
 
 
 def test_cancel_of_a_copy_whose_servers_hang(line: Line) -> None:

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies one disk from its snapshot to its volume; goes on where this host's journal ends."""
+"""Copies one disk from its snapshot to its volume; goes on where the journal ends, whoever wrote it."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from coriolis import dataplane
 from coriolis.domain.errors import Invalid
 from coriolis.domain.model import Json
 from coriolis.providers.api import Snapshot, Volume
+from coriolis.worker import journals
 from coriolis.worker.job import Job
+from coriolis.worker.journal_mirror import ConductorMirror
 from coriolis.worker.kinds import streams
 from coriolis.worker.sequence import Step
 
@@ -40,31 +43,45 @@ def options(job: Job) -> dataplane.CopyOptions:
 def _copy(job: Job) -> Json:
     context = job.context
     snapshot, volume = job.input("snapshot", Snapshot), volume_of(job)
-    first_round = job.assign.inputs.get("snapshot@prev") is None
-    job.journal.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    report = _Report(job)
     with (
         job.part("source", "read_blocks").open_source(snapshot, job.item, context) as source,
         job.part("destination", "write_blocks").open_sink(volume, context) as sink,
     ):
-        if not first_round:
-            # Earlier rounds have written: holes of this round may hold old bytes, and must be written as zeros.
+        if _was_written(job, volume):
+            # Holes of this round may hold old bytes, and must be written as zeros.
             sink = dataclasses.replace(sink, zeroed=False)
-        done = dataplane.copy_disk(
-            source,
-            sink,
-            journal=job.journal,
-            epoch=context.epoch,
-            options=options(job),
-            progress=report,
-            cancelled=context.cancelled.is_set,
-        )
-    job.checkpoint({"host": job.settings.host, "journal": str(job.journal), "done": done.size})
+        return moved(job, source, sink, volume)
+
+
+def _was_written(job: Job, volume: Volume) -> bool:
+    """By an earlier round, or by an earlier execution of the transfer."""
+    if job.assign.inputs.get("snapshot@prev") is not None:
+        return True
+    return volume.ref in {one.ref for one in job.inputs("volumes@replica", Volume)}
+
+
+def moved(job: Job, source: dataplane.Source, sink: dataplane.Sink, volume: Volume) -> Json:
+    """Makes the sink, which is the volume's, hold the bytes of the source; gives what came of it."""
+    context = job.context
+    path = job.journal(volume)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    done = dataplane.copy_disk(
+        source,
+        sink,
+        journal=path,
+        mirror=_mirror(job, path, volume),
+        epoch=context.epoch,
+        options=options(job),
+        progress=_Report(job),
+        cancelled=context.cancelled.is_set,
+    )
+    job.checkpoint({"host": job.settings.host, "done": done.size})
     return {
         "disk_id": job.item,
         "digest": done.digest,
         "size": done.size,
         "mode": done.mode,
+        "round": done.round,
         "bytes_read": done.bytes_read,
         "bytes_written": done.bytes_written,
         "bytes_skipped": done.bytes_skipped,
@@ -72,6 +89,13 @@ def _copy(job: Job) -> Json:
         "seconds": round(done.seconds, 3),
         "host": job.settings.host,
     }
+
+
+def _mirror(job: Job, path: Path, volume: Volume) -> dataplane.Mirror | None:
+    if not job.settings.mirror_journals:
+        return None
+    name = journals.name_of(job.assign.instance, job.item, volume.ref)
+    return ConductorMirror(path, name, job.assign.attempt, job.ask)
 
 
 class _Report:
@@ -88,7 +112,7 @@ class _Report:
         self._stream.read(now.read)
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _CHECKPOINT_SECONDS
-            job.checkpoint({"host": job.settings.host, "journal": str(job.journal), "done": now.done})
+            job.checkpoint({"host": job.settings.host, "done": now.done})
 
 
 def rate_text(item: str, now: dataplane.Progress) -> str:

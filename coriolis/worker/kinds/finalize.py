@@ -46,7 +46,8 @@ def _stop(job: Job) -> None:
 def _result(job: Job, started: Deployed) -> Json:
     console = f" Its console: {started.console}" if started.console else ""
     job.context.event("INFO", f"The new instance {started.name} runs.{console}")
-    journals.forget_instance(job.settings.state_path, job.assign.execution_id, job.assign.instance)
+    if job.assign.replica is None:  # a transfer goes on with its journals
+        journals.forget_instance(job.settings.state_path, job.replica, job.assign.instance)
     more = {**({"console": started.console} if started.console else {}), "integrity": _integrity(job)}
     return {**to_json(started.instance or _as_planned(job, started)), **more}
 

@@ -13,6 +13,7 @@ from typing import Any
 from coriolis.domain.errors import Invalid
 from coriolis.providers.api import Gone
 from coriolis.rpc.messages import Effect
+from coriolis.worker import journals
 from coriolis.worker.job import Job
 from coriolis.worker.kinds import finalize, made, shutdown
 from coriolis.worker.sequence import Results, Step
@@ -26,6 +27,7 @@ def _delete_snapshot(job: Job, ref: Any, key: str) -> None:
 
 def _delete_volume(job: Job, ref: Any, key: str) -> None:
     job.part("destination", "volumes").delete(ref, key, job.context)
+    journals.forget_instance(job.settings.state_path, job.replica, job.assign.instance)
 
 
 def _delete_instance(job: Job, ref: Any, key: str) -> None:
@@ -54,10 +56,11 @@ _BY_NAME: dict[str, Undo] = {
 
 
 def steps(job: Job) -> Sequence[Step]:
-    return tuple(_step(job, effect) for effect in reversed(job.assign.effects))
+    return tuple(step(job, effect) for effect in reversed(job.assign.effects))
 
 
-def _step(job: Job, effect: Effect) -> Step:
+def step(job: Job, effect: Effect) -> Step:
+    """Removes one thing, and says so in the ledger. :raises Invalid: nobody knows how"""
     undo = _BY_NAME.get(effect.name) or _BY_KIND.get(effect.kind)
     if undo is None:
         raise Invalid(f"Nobody knows how to remove a {effect.kind} ({effect.name}).")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from coriolis import dataplane
 from coriolis.domain.errors import Invalid
@@ -24,13 +25,14 @@ def _verify(job: Job) -> Json:
     mode = str(job.assign.params.get("verify") or job.settings.verify)
     if mode not in MODES:
         raise Invalid(f"There is no verification '{mode}'; choose one of {', '.join(MODES)}.")
-    wanted = job.assign.inputs.get("digest")
-    if wanted is None:
+    wanted = own_digest(job, "digest")
+    if wanted is None and not job.assign.replica:
         raise Invalid(f"Disk {job.item} has no digest to compare with.")
-    if mode == "none":
+    if mode == "none" or wanted is None:
         return {"disk_id": job.item, "mode": "none"}
-    with job.part("destination", "write_blocks").open_sink(copy.volume_of(job), job.context) as sink:
-        result = _check(job, sink, mode)
+    volume = copy.volume_of(job)
+    with job.part("destination", "write_blocks").open_sink(volume, job.context) as sink:
+        result = _check(job, sink, job.journal(volume), mode)
     if result.digest is not None and result.digest != wanted["digest"]:
         raise dataplane.Mismatch(f"Disk {job.item}: the volume has the digest {result.digest}, not {wanted['digest']}.")
     job.context.event("INFO", f"Disk {job.item}: {result.leaves_checked} of {result.leaves} MiB compared, all equal.")
@@ -43,7 +45,15 @@ def _verify(job: Job) -> Json:
     }
 
 
-def _check(job: Job, sink: dataplane.Sink, mode: str) -> dataplane.VerifyResult:
+def own_digest(job: Job, name: str) -> Json:
+    """What the copy of this task's disk reported; the input is of that disk, or of all of them. None: there is none"""
+    given = job.assign.inputs.get(name)
+    if given is None or "digest" in given:
+        return given
+    return given.get(job.item)
+
+
+def _check(job: Job, sink: dataplane.Sink, journal: Path, mode: str) -> dataplane.VerifyResult:
     """By the journal where this host has it; otherwise the whole volume's digest must do."""
     stream = streams.Meter(job)
 
@@ -52,10 +62,10 @@ def _check(job: Job, sink: dataplane.Sink, mode: str) -> dataplane.VerifyResult:
         job.context.progress(job.item, now.done, now.total, copy.rate_text(job.item, now))
 
     cancelled = job.context.cancelled.is_set
-    if job.journal.exists():
+    if journal.exists():
         return dataplane.verify_disk(
             sink,
-            journal=job.journal,
+            journal=journal,
             mode="sample" if mode == "sample" else "full",
             fraction=_SAMPLE,
             seed=job.context.epoch,

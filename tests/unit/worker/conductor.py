@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +24,12 @@ from coriolis.rpc.messages import (
     EffectAck,
     EffectWrite,
     Endpoint,
+    JournalAck,
+    JournalOpen,
+    JournalOpened,
+    JournalPieces,
+    JournalRead,
+    JournalWrite,
     Register,
     Registered,
     Result,
@@ -30,6 +38,41 @@ from coriolis.rpc.messages import (
 )
 from coriolis.worker import forks, proctree
 from coriolis.worker.agent import WorkerService
+
+
+@dataclass
+class Shelf:
+    """Journals, kept as the conductor does, but for the fence."""
+
+    data: dict[str, bytes] = field(default_factory=dict)
+    drafts: dict[str, bytes] = field(default_factory=dict)
+    turns: dict[str, int] = field(default_factory=dict)
+
+    def handlers(self) -> dict[str, Callable[[Any], Any]]:
+        return {"journal_open": self.open, "journal_read": self.read, "journal_write": self.write}
+
+    def open(self, request: JournalOpen) -> JournalOpened:
+        before = self.turns.get(request.name, 0)
+        self.turns[request.name] = before + 1
+        length = len(self.data.setdefault(request.name, b""))
+        return JournalOpened(accepted=True, before=before, turn=before + 1, length=length)
+
+    def read(self, request: JournalRead) -> JournalPieces:
+        data = self.data[request.name]
+        piece = base64.b64encode(zlib.compress(data[request.offset :])).decode()
+        return JournalPieces(accepted=True, pieces=(piece,), end=len(data))
+
+    def write(self, request: JournalWrite) -> JournalAck:
+        name, piece = request.name, zlib.decompress(base64.b64decode(request.data))
+        if request.turn != self.turns[name]:
+            return JournalAck(accepted=False)
+        if request.draft:
+            self.drafts[name] = self.drafts.get(name, b"")[: request.offset] + piece
+            if request.done:
+                self.data[name] = self.drafts.pop(name)
+        elif request.offset == len(self.data[name]):
+            self.data[name] += piece
+        return JournalAck(accepted=True, length=len(self.data[name]))
 
 
 @dataclass
@@ -51,12 +94,19 @@ class FakeConductor:
     reply: SyncReply = field(default_factory=lambda: SyncReply(accepted=True))  # the next replies
     changed: threading.Condition = field(default_factory=threading.Condition)
     served: Served | None = None
+    shelf: Shelf = field(default_factory=Shelf)
 
     def serve(self) -> FakeConductor:
         self.served = self.bus.serve(
             CONDUCTOR,
             "fake",
-            {"register": self._register, "sync": self._sync, "result": self._result, "effect": self._effect},
+            {
+                "register": self._register,
+                "sync": self._sync,
+                "result": self._result,
+                "effect": self._effect,
+                **self.shelf.handlers(),
+            },
         )
         return self
 

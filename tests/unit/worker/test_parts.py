@@ -73,7 +73,7 @@ def test_events_are_sent_in_portions_and_the_oldest_of_too_many_are_lost() -> No
 @given(st.lists(st.text(min_size=1, max_size=300), min_size=2, max_size=5, unique=True))
 def test_any_name_has_its_own_place_below_the_root(names: list[str]) -> None:
     root = journals.root(Path("/state"))
-    places = [journals.journal(Path("/state"), "e", name, name) for name in names]
+    places = [journals.journal(Path("/state"), "e", name, name, name) for name in names]
     assert len(set(places)) == len(names)
     for place in places:
         assert Path(os.path.normpath(place)).is_relative_to(root / "e")
@@ -82,12 +82,12 @@ def test_any_name_has_its_own_place_below_the_root(names: list[str]) -> None:
 
 def test_journals_go_with_their_instance_and_the_empty_folder_after(tmp_path: Path) -> None:
     for instance in ("a/b", "c"):
-        path = journals.journal(tmp_path, "e", instance, "disk")
+        path = journals.journal(tmp_path, "e", instance, "disk", "v")
         path.parent.mkdir(parents=True)
         path.touch()
     journals.forget_instance(tmp_path, "e", "a/b")
     assert not journals.instance_folder(tmp_path, "e", "a/b").exists()
-    assert journals.journal(tmp_path, "e", "c", "disk").exists()
+    assert journals.journal(tmp_path, "e", "c", "disk", "v").exists()
     journals.forget_instance(tmp_path, "e", "c")
     journals.forget_instance(tmp_path, "e", "c")
     assert list(journals.root(tmp_path).iterdir()) == []
@@ -95,13 +95,13 @@ def test_journals_go_with_their_instance_and_the_empty_folder_after(tmp_path: Pa
 
 def test_the_janitor_takes_what_nobody_wrote_for_long(tmp_path: Path) -> None:
     for execution, age in (("old", 100), ("young", 1000)):
-        path = journals.journal(tmp_path, execution, "vm", "disk")
+        path = journals.journal(tmp_path, execution, "vm", "disk", "v")
         path.parent.mkdir(parents=True)
         path.touch()
         for each in (path, *path.parents[:2]):
             os.utime(each, (age, age))
     assert journals.sweep(tmp_path, 500) == ["old"]
-    assert journals.journal(tmp_path, "young", "vm", "disk").exists()
+    assert journals.journal(tmp_path, "young", "vm", "disk", "v").exists()
 
 
 # ---- classes of errors
@@ -242,10 +242,10 @@ def test_a_later_task_is_never_fenced_by_the_epochs_of_an_earlier_one() -> None:
 
 
 def test_every_kind_of_the_recipes_is_known() -> None:
-    from coriolis.domain.recipes.migrate import MIGRATE, MOVE_DEFINITION
+    from coriolis.domain.recipes.book import RECIPES
 
     wanted = set()
-    for recipe in (MIGRATE, MOVE_DEFINITION):
+    for recipe in RECIPES.values():
         for line in recipe.steps:
             wanted |= {line.kind} | {removal.kind for removal in (line.undo, line.cleanup) if removal is not None}
     assert wanted == set(KINDS)
