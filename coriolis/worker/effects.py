@@ -79,7 +79,7 @@ class Ledger:
 
         :raises Stale: the task is not ours any more
         """
-        if self._owner is None:
+        if self._owner is None and effect.owner is None:
             self._demand(dataclasses.replace(effect, state=EffectState.INTENDED.value), doomed=True)
         remove(effect.ref, effect.key)
         self._demand(dataclasses.replace(effect, state=EffectState.GONE.value))
@@ -95,7 +95,7 @@ class Ledger:
             raise _stale(effect.name)
 
     def _ask(self, effect: Effect, *, doomed: bool = False) -> EffectAck:
-        write = EffectWrite(attempt=self._attempt, effect=effect, owner=self._owner, doomed=doomed)
+        write = EffectWrite(attempt=self._attempt, effect=effect, owner=effect.owner or self._owner, doomed=doomed)
         ack = self._write(write)
         if ack.accepted:
             with self._lock:

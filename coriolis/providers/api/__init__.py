@@ -17,7 +17,7 @@ from coriolis.providers.api.capabilities import (
     WriteBlocks,
 )
 from coriolis.providers.api.codec import from_json, to_json
-from coriolis.providers.api.context import Context
+from coriolis.providers.api.context import Context, Purpose
 from coriolis.providers.api.errors import (
     Cancelled,
     Conflict,
@@ -87,6 +87,7 @@ __all__ = [
     "Planning",
     "Provider",
     "ProviderError",
+    "Purpose",
     "ReadBlocks",
     "Snapshot",
     "Snapshots",

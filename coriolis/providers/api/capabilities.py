@@ -94,6 +94,11 @@ class Snapshots(Protocol):
 
     def delete(self, ref: Any | None, key: str, context: Context) -> None: ...
 
+    def release(self, ref: Any, key: str, context: Context) -> None:
+        """The bytes of this point in time are read: lets go of them, and keeps only what tells a later ``create``,
+        perhaps weeks after, what changed since. ``delete`` still follows. May be repeated."""
+        ...
+
 
 class ReadBlocks(Protocol):
     def open_source(self, snapshot: Snapshot, disk_id: str, context: Context) -> AbstractContextManager[Source]:

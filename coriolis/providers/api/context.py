@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import enum
 import logging
 import threading
 from collections.abc import Callable
@@ -25,16 +26,27 @@ def _no_event(level: str, message: str) -> None:
     return None
 
 
+class Purpose(enum.StrEnum):
+    """What a plan is for."""
+
+    MIGRATE = "migrate"  # a machine and its volumes
+    REPLICATE = "replicate"  # volumes only; a machine of that name may exist, deployed from them before
+    DEPLOY = "deploy"  # a machine from a replica, perhaps one of several: it gets a free name
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """Lent for one call. ``deadline`` is on the monotonic clock, in seconds; ``scratch`` is a private directory that
     is removed after the attempt; of two attempts that may write the same volume, also of different tasks of the
-    instance, the later one has the greater ``epoch``."""
+    instance, the later one has the greater ``epoch``. ``present``: disks whose volumes exist on the destination
+    already, and need no room."""
 
     log: logging.Logger
     scratch: Path
     epoch: int = 0
     deadline: float | None = None
+    purpose: Purpose = Purpose.MIGRATE
+    present: frozenset[str] = frozenset()
     cancelled: threading.Event = field(default_factory=threading.Event)
     progress: ProgressSink = _silent  # overwritten state of an item; bytes or steps
     event: Callable[[str, str], None] = _no_event  # level INFO | WARNING | ERROR, message

@@ -106,6 +106,13 @@ class FakeSnapshots:
                 with self._cloud.change() as state:
                     state["snapshots"].pop(name, None)
 
+    def release(self, ref: Any, key: str, context: Context) -> None:
+        """The copies go, the bitmaps stay."""
+        with self._faults.around("snapshots.release", context):
+            record = self._cloud.read()["snapshots"].get(str(ref))
+            if record is not None:
+                self._cloud.remove_file(record["folder"])
+
 
 class FakeReadBlocks:
     def __init__(self, cloud: Cloud, faults: Faults) -> None:

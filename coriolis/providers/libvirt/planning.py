@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import libvirt
@@ -22,6 +23,7 @@ from coriolis.providers.api import (
     Nic,
     PlannedDisk,
     PlannedNic,
+    Purpose,
 )
 from coriolis.providers.libvirt.connection import Link
 from coriolis.providers.libvirt.define_xml import Hardware
@@ -72,7 +74,7 @@ class LibvirtPlanning:
         storage_mappings: dict[str, Any],
         context: Context,
     ) -> Layout:
-        name = self._free_name(instance, environment)
+        name = self._name(instance, environment, context)
         hardware, concerns = self._hardware(instance, environment)
         context.check_cancelled()
         networks = list_networks(self._link)
@@ -83,7 +85,11 @@ class LibvirtPlanning:
             _plan_disk(disk, pools, storage_mappings, environment, boot=disk.id == boot)
             for disk in instance.devices.disks
         )
-        concerns += check_room(disks, pools, overcommit=bool(environment.get("overcommit_storage", False)))
+        concerns += check_room(
+            tuple(disk for disk in disks if disk.disk_id not in context.present),
+            pools,
+            overcommit=bool(environment.get("overcommit_storage", False)),
+        )
         concerns += self._check_size(instance)
         return Layout(
             name=name,
@@ -93,23 +99,30 @@ class LibvirtPlanning:
             concerns=tuple(concerns),
         )
 
-    def _free_name(self, instance: Instance, environment: Environment) -> str:
+    def _name(self, instance: Instance, environment: Environment, context: Context) -> str:
         name = (environment.get("domain_name") or instance.name) + environment.get("name_suffix", "")
         if not name.strip() or _FORBIDDEN_IN_NAMES & set(name) or len(name) > 200:
             raise Invalid(
                 f"{name!r} cannot be the name of a domain; give another as domain_name in destination_environment"
             )
+        if context.purpose is Purpose.REPLICATE or not self._is_taken(name):
+            return name
+        if context.purpose is Purpose.DEPLOY:
+            return next(free for n in itertools.count(2) if not self._is_taken(free := f"{name}-{n}"))
+        raise Conflict(
+            f"the destination has a domain named {name} already; remove it, or give domain_name or name_suffix in "
+            "destination_environment"
+        )
+
+    def _is_taken(self, name: str) -> bool:
         with self._link.translated(f"looking for domain {name}"):
             try:
                 self._link.connection.lookupByName(name)
             except libvirt.libvirtError as error:
                 if is_code(error, libvirt.VIR_ERR_NO_DOMAIN):
-                    return name
+                    return False
                 raise
-        raise Conflict(
-            f"the destination has a domain named {name} already; remove it, or give domain_name or name_suffix in "
-            "destination_environment"
-        )
+        return True
 
     def _hardware(self, instance: Instance, environment: Environment) -> tuple[Hardware, list[Concern]]:
         hardware = Hardware(

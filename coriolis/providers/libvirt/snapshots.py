@@ -240,6 +240,15 @@ class LibvirtSnapshots:
             prefix = f"{self._link.socket_directory}/coriolis-{short_tag(key)}-"
             run(self._link.host, ["sh", "-c", 'rm -f -- "$1"*.sock', "coriolis", prefix])
 
+    def release(self, ref: Any, key: str, context: Context) -> None:
+        """Ends the backup job; the checkpoint stays, and its bitmaps go on noting what is written."""
+        domain = self._link.domain(str(ref).partition("/")[0])
+        if domain is None:
+            return
+        job = running_backup(self._link, domain)
+        if job is not None and f"/coriolis-{short_tag(key)}-" in job.socket:
+            end_backup(self._link, domain, job.socket)
+
     def _delete_in(self, domain: libvirt.virDomain, key: str, *, named: bool) -> None:
         job = running_backup(self._link, domain)
         if job is not None and f"/coriolis-{short_tag(key)}-" in job.socket:

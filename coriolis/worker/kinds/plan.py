@@ -3,28 +3,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
-from coriolis.domain.codec import to_json
+from coriolis.domain.codec import from_json, to_json
 from coriolis.domain.model import Json
-from coriolis.providers.api import Instance
+from coriolis.providers.api import Instance, Purpose
 from coriolis.worker.job import Job
 from coriolis.worker.kinds import concerns
 from coriolis.worker.sequence import Step
 
 
 def steps(job: Job) -> Sequence[Step]:
-    return (Step(name="plan", run=lambda results: _plan(job), gives="layout"),)
+    present = frozenset(volume["disk_id"] for volume in job.assign.inputs.get("volumes@replica") or ())
+    return (Step(name="plan", run=lambda results: layout(job, job.assign.inputs["vm"], present), gives="layout"),)
 
 
-def _plan(job: Job) -> Json:
+def layout(job: Job, vm: Json, present: frozenset[str]) -> Json:
+    """The provider's layout. ``present``: disks whose volumes are there already.
+
+    :raises Invalid: a concern is blocking
+    """
     assign = job.assign
-    layout = job.part("destination", "planning").plan(
-        job.input("vm", Instance),
+    purpose = Purpose(assign.params.get("purpose", Purpose.MIGRATE))
+    planned = job.part("destination", "planning").plan(
+        from_json(Instance, vm),
         assign.destination_environment,
         assign.network_map,
         assign.storage_mappings,
-        job.context,
+        dataclasses.replace(job.context, purpose=purpose, present=present),
     )
-    concerns.tell(job, layout.concerns)
-    return to_json(layout)
+    concerns.tell(job, planned.concerns)
+    return to_json(planned)

@@ -29,7 +29,7 @@ def steps(job: Job) -> Sequence[Step]:
 
 def _snapshot(job: Job) -> Json:
     instance = job.input("vm", Instance)
-    base = job.optional("snapshot@prev", Snapshot)
+    base = job.optional("snapshot@prev", Snapshot) or job.optional("snapshot@replica", Snapshot)
 
     def create(key: str) -> Snapshot:
         snapshots = job.part("source", "snapshots")

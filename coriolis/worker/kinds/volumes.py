@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the destination's volumes: all or none."""
+"""Makes the destination's volumes: all or none. Those that a replica has are used again."""
 
 from __future__ import annotations
 
@@ -15,12 +15,28 @@ from coriolis.worker.sequence import FanOut, Results, Step
 
 def steps(job: Job) -> Sequence[Step | FanOut]:
     layout = job.input("layout", Layout)
-    making = tuple(_step(job, layout, disk) for disk in layout.disks)
+    known = usable(layout, job.optional("layout@replica", Layout), job.inputs("volumes@replica", Volume))
+    making = {disk.disk_id: _step(job, layout, disk) for disk in layout.disks if disk.disk_id not in known}
 
     def collect(results: Results) -> list[Any]:
-        return [to_json(results[step.name]) for step in making]
+        made = {disk_id: results[step.name] for disk_id, step in making.items()}
+        return [to_json((known | made)[disk.disk_id]) for disk in layout.disks]
 
-    return (FanOut(name="volumes", steps=making), Step(name="collect", run=collect, gives="volumes"))
+    last = Step(name="collect", run=collect, gives="volumes")
+    return (FanOut(name="volumes", steps=tuple(making.values())), last) if making else (last,)
+
+
+def usable(layout: Layout, before: Layout | None, volumes: Sequence[Volume]) -> dict[str, Volume]:
+    """By disk: the volumes of a replica that can go on, since they are large enough and where the disk shall be."""
+    wanted = {disk.disk_id: disk for disk in layout.disks}
+    planned = {disk.disk_id: disk for disk in before.disks} if before else {}
+    return {
+        one.disk_id: one
+        for one in volumes
+        if one.disk_id in wanted
+        and one.size_bytes >= wanted[one.disk_id].size_bytes
+        and (one.disk_id not in planned or planned[one.disk_id].storage == wanted[one.disk_id].storage)
+    }
 
 
 def _step(job: Job, layout: Layout, disk: PlannedDisk) -> Step:
