@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from coriolis.worker.job import Job
 from coriolis.worker.kinds import (
     check_source,
+    clone,
     copy,
     deploy,
     finalize,
@@ -19,6 +20,8 @@ from coriolis.worker.kinds import (
     removal,
     shutdown,
     snapshot,
+    take_up,
+    tidy,
     verify,
     volumes,
 )
@@ -37,6 +40,11 @@ KINDS: dict[str, Kind] = {
     "verify": verify.steps,
     "deploy": deploy.steps,
     "finalize": finalize.steps,
+    "take_up": take_up.steps,
+    "clone": clone.steps,
+    "tidy_source": tidy.source,
+    "tidy_destination": tidy.destination,
+    "delete_kept": removal.steps,
     "undo_volumes": removal.steps,
     "undo_shutdown": removal.steps,
     "undo_deploy": removal.steps,

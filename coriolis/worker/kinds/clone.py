@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copies one disk of a replica to a new volume beside it, and compares the copy with what was read at the source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coriolis import dataplane
+from coriolis.domain.errors import Invalid
+from coriolis.domain.model import Json
+from coriolis.providers.api import Volume
+from coriolis.worker.job import Job
+from coriolis.worker.kinds import copy, verify
+from coriolis.worker.sequence import Step
+
+
+def steps(job: Job) -> Sequence[Step]:
+    return (Step(name="clone", run=lambda results: _clone(job), gives="digest"),)
+
+
+def _clone(job: Job) -> Json:
+    old, new = _of_replica(job), copy.volume_of(job)
+    wanted = verify.own_digest(job, "digest@replica")
+    blocks = job.part("destination", "write_blocks")
+    # Its bytes cannot change meanwhile: nothing else of the transfer runs.
+    identity = f"replica/{old.ref}/{job.assign.fence}"
+    with blocks.open_sink(old, job.context) as replica, blocks.open_sink(new, job.context) as sink:
+        done = copy.moved(job, _as_source(replica, identity), sink, new)
+    if wanted is not None and wanted["digest"] != done["digest"]:
+        raise dataplane.Mismatch(
+            f"Disk {job.item}: the replica has the digest {done['digest']}, not {wanted['digest']} as it was copied. "
+            "Something else wrote it; execute the transfer again."
+        )
+    return done
+
+
+def _of_replica(job: Job) -> Volume:
+    for volume in job.inputs("volumes@replica", Volume):
+        if volume.disk_id == job.item:
+            return volume
+    raise Invalid(f"The replica has no volume for disk {job.item}.")
+
+
+def _as_source(sink: dataplane.Sink, identity: str) -> dataplane.Source:
+    if isinstance(sink, dataplane.NbdSink):
+        return dataplane.NbdSource(uri=sink.uri, identity=identity)
+    return dataplane.ImageSource(path=sink.path, format=sink.format, identity=identity)
