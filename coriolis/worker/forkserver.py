@@ -78,14 +78,13 @@ def preload(names: Sequence[str], *, fakes: bool = True) -> tuple[dict[str, Prov
     for name in names:
         try:
             provider = registry.load(name)
-            if provider.support == "fake" and not fakes:
-                continue
-            for module in provider.preload:
+            offered = fakes or provider.support != "fake"
+            for module in provider.preload if offered else ():
                 importlib.import_module(module)
         except Exception as error:  # noqa: BLE001 - somebody else's code: it must not take the other providers with it
             errors[name] = f"{type(error).__name__}: {error}" if classify.is_bug(error) else str(error)
         else:
-            loaded[name] = provider
+            loaded.update({name: provider} if offered else {})
         if threading.active_count() > 1:
             loaded.pop(name, None)
             errors.pop(name, None)

@@ -23,8 +23,9 @@ def test_unfit_plugins_are_left_out_with_a_reason(plugin_path: None) -> None:
 def test_all_but_fakes_are_offered_when_none_are_named(plugin_path: None) -> None:
     server = ForkServer([], MARK, lambda dead: None)
     try:
-        assert {"ova", "trial", "trial-warm"} <= set(server.providers)
-        assert not {"null", "null_definition", "fake"} & {*server.providers, *server.errors}
+        assert {"libvirt", "ova"} <= set(server.providers)
+        assert not {"null", "null_definition", "fake", "trial", "trial-warm"} & {*server.providers, *server.errors}
+        assert "trial-unfit" in server.errors
         assert "trial-unfit" in server.errors
     finally:
         server.stop()
