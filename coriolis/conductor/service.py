@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import os
 import socket
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Gauge
 
-from coriolis.conductor import advance, ingest, janitor, journals, ledger, reaper, relay
+from coriolis.conductor import advance, governor, ingest, janitor, journals, ledger, reaper, relay
 from coriolis.rpc.bus import Bus, Handler, Served
 from coriolis.rpc.messages import (
     CONDUCTOR,
@@ -32,7 +33,7 @@ from coriolis.rpc.messages import (
     Wake,
 )
 from coriolis.runtime.loops import Batcher, Loop
-from coriolis.store import outbox, placing
+from coriolis.store import outbox, placing, streams
 from coriolis.store.engine import Database
 
 READY = Gauge("coriolis_tasks_ready", "Tasks that may be placed on a worker.")
@@ -118,7 +119,8 @@ class ConductorService:
         return reply
 
     def sync(self, request: Sync) -> SyncReply:
-        return ingest.sync(self._db, request, grace_seconds=2 * self._settings.sync_seconds)
+        reply = ingest.sync(self._db, request, grace_seconds=2 * self._settings.sync_seconds)
+        return dataclasses.replace(reply, shares=governor.share(self._db, request)) if reply.accepted else reply
 
     def result(self, request: Result) -> Ack:
         ack = self._results.submit(request)
@@ -169,4 +171,5 @@ class ConductorService:
         ):
             for gauge, figure in zip(gauges, figures, strict=True):
                 gauge.set(figure)
+        self._db.write(streams.sweep)
         return janitor.clean(self._db, retention_days=self._settings.retention_days) == janitor.CHUNK

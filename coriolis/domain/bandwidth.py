@@ -153,17 +153,24 @@ def shares(claims: Sequence[Claim], limits: Mapping[str, Limit]) -> dict[str, fl
     the others go on. So no stream can get more without taking from one that has no more than itself, and no byte of
     a budget lies idle while a stream that could use it waits.
     """
-    result = dict.fromkeys((claim.key for claim in claims), 0.0)
-    growing = {claim.key: claim for claim in admitted(claims, limits)}
-    left = {each: float(one.bytes_per_second) for each, one in limits.items() if one.bytes_per_second is not None}
+    return {**dict.fromkeys((claim.key for claim in claims), 0.0), **_fill(admitted(claims, limits), _rates(limits))}
+
+
+def _rates(limits: Mapping[str, Limit]) -> dict[str, float]:
+    return {each: float(one.bytes_per_second) for each, one in limits.items() if one.bytes_per_second is not None}
+
+
+def _fill(claims: Iterable[Claim], left: dict[str, float]) -> dict[str, float]:
+    """Progressive filling. Takes what it gives from ``left``."""
+    result: dict[str, float] = {}
+    growing = {claim.key: claim for claim in claims}
     level = 0.0
     while growing:
         counts = collections.Counter(each for claim in growing.values() for each in claim.budgets if each in left)
         steps = {each: left[each] / count for each, count in counts.items()}
         step = min([*steps.values(), *(claim.demand - level for claim in growing.values())])
         if math.isinf(step):
-            result.update(dict.fromkeys(growing, math.inf))
-            break
+            return result | dict.fromkeys(growing, math.inf)
         level += step
         full = {each for each, one in steps.items() if one <= step}
         for each, count in counts.items():
@@ -173,6 +180,19 @@ def shares(claims: Sequence[Claim], limits: Mapping[str, Limit]) -> dict[str, fl
                 result[key] = level
                 del growing[key]
     return result
+
+
+def with_spare(claims: Sequence[Claim], limits: Mapping[str, Limit]) -> dict[str, float]:
+    """The shares, and on top of them what nobody asks for, spread alike: who could use little until now may find its
+    source quick again, and should not have to grow in steps."""
+    got = shares(claims, limits)
+    in_ = admitted(claims, limits)
+    left = _rates(limits)
+    for claim in in_:
+        for each in claim.budgets & left.keys():
+            left[each] = max(0.0, left[each] - got[claim.key])
+    more = _fill((Claim(key=claim.key, budgets=claim.budgets) for claim in in_), left)
+    return {key: rate + more.get(key, 0.0) for key, rate in got.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,10 +209,12 @@ def grants(holdings: Sequence[Holding], asking: Iterable[str], limits: Mapping[s
     Workers hear of a change one after the other. So a stream gets its fair share, but never more than what the others
     have not been granted: the sum never grows over a budget while those that lose have not yet heard of it.
     """
-    fair = shares([one.claim for one in holdings], limits)
+    fair = with_spare([one.claim for one in holdings], limits)
     held = {one.claim.key: fair[one.claim.key] if one.granted is None else one.granted for one in holdings}
     claims = {one.claim.key: one.claim for one in holdings}
-    for key in asking:
+    keys = list(asking)
+    held.update(dict.fromkeys(keys, 0.0))  # they hear of it together
+    for key in keys:
         free = math.inf
         for each in claims[key].budgets:
             limit = limits[each].bytes_per_second if each in limits else None
@@ -200,7 +222,7 @@ def grants(holdings: Sequence[Holding], asking: Iterable[str], limits: Mapping[s
                 others = sum(held[k] for k, claim in claims.items() if k != key and each in claim.budgets)
                 free = min(free, max(0.0, limit - others))
         held[key] = min(fair[key], free)
-    return {key: held[key] for key in asking}
+    return {key: held[key] for key in keys}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from coriolis.domain.bandwidth import (
     grants,
     limit_at,
     shares,
+    with_spare,
 )
 
 IDS = ("a", "b", "c")
@@ -112,6 +113,21 @@ def test_as_many_streams_as_allowed_move(found: list[Claim], limits: dict[str, L
     assert all(counts[each] <= cap for each, cap in caps.items())
     for claim in found:
         assert claim in in_ or any(counts[each] >= caps[each] for each in claim.budgets if each in caps)
+
+
+@given(claims, limits)
+def test_the_spare_goes_to_those_who_move_and_stays_within_the_budgets(
+    found: list[Claim], limits: dict[str, Limit]
+) -> None:
+    fair, got = shares(found, limits), with_spare(found, limits)
+    total = sums(found, got)
+    assert all(near(got[key]) >= fair[key] for key in fair)
+    for each, one in limits.items():
+        assert one.bytes_per_second is None or total[each] <= near(one.bytes_per_second)
+    for claim in admitted(found, limits):
+        rates = [limits[each].bytes_per_second for each in claim.budgets if each in limits]
+        if all(rate is None for rate in rates):
+            assert math.isinf(got[claim.key])
 
 
 steps = st.lists(st.tuples(st.sampled_from(("join", "leave", "ask", "ask", "ask")), st.integers(0, 5)), max_size=30)
