@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from openstack import resource
 
+from coriolis.client.bandwidth_budget import BandwidthBudget
 from coriolis.client.deployment import Deployment
 from coriolis.client.endpoint import Endpoint
 from coriolis.client.methods.administration import AdministrationMethods
+from coriolis.client.methods.bandwidth_budgets import BandwidthBudgetMethods
 from coriolis.client.methods.endpoints import EndpointMethods
 from coriolis.client.methods.jobs import JobMethods
 from coriolis.client.methods.transfers import TransferMethods
@@ -18,10 +20,11 @@ from coriolis.client.service import Service
 from coriolis.client.transfer import Transfer, TransferExecution, TransferSchedule
 
 
-class Proxy(JobMethods, TransferMethods, EndpointMethods, AdministrationMethods):
+class Proxy(JobMethods, TransferMethods, EndpointMethods, AdministrationMethods, BandwidthBudgetMethods):
     """``find_*`` take a name or an id; lists are generators that page by themselves."""
 
     _resource_registry: dict[str, type[resource.Resource]] = {
+        "bandwidth_budget": BandwidthBudget,
         "deployment": Deployment,
         "endpoint": Endpoint,
         "migration": Migration,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from oslo_policy import policy
 
 from coriolis.api.policies import (
+    bandwidth_budgets,
     diagnostics,
     endpoints,
     events,
@@ -19,6 +20,7 @@ from coriolis.api.policies import (
 from coriolis.runtime.policy import PERSONAS
 
 _NOUNS = {
+    "bandwidth_budgets": bandwidth_budgets.RULES,
     "diagnostics": diagnostics.RULES,
     "endpoints": endpoints.RULES,
     "events": events.RULES,

@@ -8,7 +8,7 @@ Paths without a policy are public and whole; the others are below ``/v1/{project
 from __future__ import annotations
 
 from coriolis.api.dispatch import Route
-from coriolis.api.routes import endpoints, inventory, migrations, providers, sites, versions
+from coriolis.api.routes import bandwidth_budgets, endpoints, inventory, migrations, providers, sites, versions
 
 ROUTES: tuple[Route, ...] = (
     *versions.ROUTES,
@@ -16,5 +16,6 @@ ROUTES: tuple[Route, ...] = (
     *endpoints.ROUTES,
     *inventory.ROUTES,
     *providers.ROUTES,
+    *bandwidth_budgets.ROUTES,
     *sites.ROUTES,
 )
