@@ -41,6 +41,10 @@ class TestFake(ProviderContract):
         return {"VM Network": "net-b"}
 
     @pytest.fixture
+    def minion_environment(self) -> Options:
+        return {"image": "minion"}
+
+    @pytest.fixture
     def mutate(self, cloud: Cloud) -> Mutate:
         def write(instance: Instance, disk_id: str, offset: int, data: bytes) -> None:
             cloud.write(instance.id, disk_id, offset, data)

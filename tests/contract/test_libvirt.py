@@ -16,11 +16,14 @@ import pytest
 from coriolis.providers.api import Instance, Invalid, ProviderError, Unavailable
 from coriolis.providers.contract import ProviderContract
 from coriolis.providers.contract.subject import Mutate, Options
+from tests.integration import tiny_guest
 from tests.integration.libvirt_host import LibvirtHost, running
 from tests.integration.libvirt_lab import Lab
 from tests.integration.loopback_sshd import sshd
 
 pytestmark = pytest.mark.integration
+
+IMAGE = "minion.qcow2"
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +63,19 @@ class Libvirt(ProviderContract):
         return {"VM Network": "user"}
 
     @pytest.fixture
+    def minion_environment(self, lab: Lab) -> Options:
+        image = lab.host.pool / IMAGE
+        if not image.exists():
+            tiny_guest.qcow2_disk(image)
+            lab.raw.storagePoolLookupByName("default").refresh()
+        return {"image": image.name, "memory_mb": 64}
+
+    @pytest.fixture
     def leftovers(self, lab: Lab) -> Callable[[], list[str]]:
         def look() -> list[str]:
             domains = [domain.name() for domain in lab.raw.listAllDomains()]
-            return lab.left_over() + domains + [path.name for path in lab.host.pool.iterdir()]
+            files = [path.name for path in lab.host.pool.iterdir() if path.name != IMAGE]
+            return lab.left_over() + domains + files
 
         return look
 

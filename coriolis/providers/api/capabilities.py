@@ -23,6 +23,7 @@ from coriolis.providers.api.model import (
     Instance,
     InstanceSummary,
     Layout,
+    Minion,
     Network,
     Option,
     OptionsOf,
@@ -151,6 +152,29 @@ class Compute(Protocol):
         ...
 
 
+class Minions(Protocol):
+    """Temporary machines of ours, made from an image that the operator names. ``environment`` is a pool's."""
+
+    def create(self, name: str, key: str, environment: Environment, context: Context) -> Minion:
+        """Makes it, starts it, and waits until it is ready for work."""
+        ...
+
+    def check(self, ref: str, environment: Environment, context: Context) -> Minion:
+        """Starts it when it is off, and waits until it is ready.
+
+        :raises Gone: there is none. :raises Unavailable: it does not get ready
+        """
+        ...
+
+    def stop(self, ref: str, context: Context) -> None:
+        """Content when it is off already, or gone."""
+        ...
+
+    def delete(self, ref: Any | None, key: str, context: Context) -> None:
+        """With all that was made for it."""
+        ...
+
+
 class Connection(Protocol):
     """An open connection to a platform account. What the provider cannot do is None. Plain attributes will do."""
 
@@ -183,6 +207,9 @@ class Connection(Protocol):
 
     @property
     def compute(self) -> Compute | None: ...
+
+    @property
+    def minions(self) -> Minions | None: ...
 
     def check(self, context: Context) -> None:
         """Proves that the platform answers and the credentials are good. :raises ProviderError:"""

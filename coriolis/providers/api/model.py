@@ -226,6 +226,18 @@ class Volume:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Minion:
+    """A temporary machine beside the disks. ``address``: how it is reached, as far as there is a way: ``ip``, ``port``,
+    ``username``; never a secret."""
+
+    ref: str
+    name: str
+    running: bool = False
+    address: dict[str, Any] = field(default_factory=dict)
+    properties: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Deployed:
     """A new instance on the destination. ``console``: how a person may look at it."""
 

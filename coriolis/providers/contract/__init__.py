@@ -24,6 +24,7 @@ pytest.register_assert_rewrite(
     "coriolis.providers.contract.conduct",
     "coriolis.providers.contract.destination",
     "coriolis.providers.contract.inventory",
+    "coriolis.providers.contract.minions",
     "coriolis.providers.contract.schemas",
     "coriolis.providers.contract.source",
 )
@@ -31,12 +32,15 @@ pytest.register_assert_rewrite(
 from coriolis.providers.contract.conduct import ConductContract  # noqa: E402
 from coriolis.providers.contract.destination import DestinationContract  # noqa: E402
 from coriolis.providers.contract.inventory import InventoryContract  # noqa: E402
+from coriolis.providers.contract.minions import MinionContract  # noqa: E402
 from coriolis.providers.contract.schemas import SchemaContract  # noqa: E402
 from coriolis.providers.contract.source import SourceContract  # noqa: E402
 from coriolis.providers.contract.subject import Recorder, Subject  # noqa: E402
 
 
-class ProviderContract(SchemaContract, InventoryContract, SourceContract, DestinationContract, ConductContract):
+class ProviderContract(
+    SchemaContract, InventoryContract, SourceContract, DestinationContract, MinionContract, ConductContract
+):
     """All of it. Give ``provider`` and ``options``."""
 
 
@@ -44,6 +48,7 @@ __all__ = [
     "ConductContract",
     "DestinationContract",
     "InventoryContract",
+    "MinionContract",
     "ProviderContract",
     "Recorder",
     "SchemaContract",

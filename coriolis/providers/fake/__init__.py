@@ -59,6 +59,17 @@ DESTINATION_SCHEMA = {
     },
 }
 
+MINION_SCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "title": "Fake minion pool",
+    "properties": {
+        "image": {"type": "string", "title": "Image", "minLength": 1},
+    },
+    "required": ["image"],
+    "additionalProperties": False,
+}
+
 
 def connect(connection_info: dict[str, Any], context: Context) -> Connection:
     from coriolis.providers.fake.connection import FakeConnection
@@ -82,12 +93,15 @@ PROVIDER = Provider(
             Capability.WRITE_BLOCKS,
             Capability.VOLUMES,
             Capability.COMPUTE,
+            Capability.MINIONS,
         }
     ),
     connection_schema=connection_schema(CONNECTION_FIELDS),
     connect=connect,
     source_schema=SOURCE_SCHEMA,
     destination_schema=DESTINATION_SCHEMA,
+    source_minion_schema=MINION_SCHEMA,
+    destination_minion_schema=MINION_SCHEMA,
     preload=("coriolis.providers.fake.connection",),
     support="fake",
 )

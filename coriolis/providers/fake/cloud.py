@@ -58,6 +58,7 @@ class Cloud:
             "instances": {},
             "snapshots": {},
             "volumes": {},
+            "minions": {},
             "calls": {},
         }
         _replace(path / "cloud.json", state)
@@ -148,6 +149,7 @@ class Cloud:
         state = self.read()
         left = [f"snapshot {key}" for key in state["snapshots"]]
         left += [f"volume {key}" for key, volume in state["volumes"].items() if volume["owner"] is None]
+        left += [f"minion {ref}" for ref in state["minions"]]
         known = {volume["file"] for volume in state["volumes"].values()}
         left += [f"file {file}" for file in self._files("volumes") if file not in known]
         taken = {folder for snapshot in state["snapshots"].values() for folder in [snapshot["folder"]]}

@@ -35,6 +35,7 @@ from coriolis.providers.fake.blocks import FakeReadBlocks, FakeSnapshots, FakeVo
 from coriolis.providers.fake.cloud import Cloud
 from coriolis.providers.fake.compute import FakeCompute
 from coriolis.providers.fake.faults import Faults
+from coriolis.providers.fake.minions import FakeMinions
 
 
 def to_instance(instance_id: str, record: dict[str, Any]) -> Instance:
@@ -221,6 +222,7 @@ class FakeConnection:
         self.volumes = FakeVolumes(self._cloud, self._faults, polls)
         self.write_blocks = FakeWriteBlocks(self._cloud, self._faults)
         self.compute = FakeCompute(self._cloud, self._faults)
+        self.minions = FakeMinions(self._cloud, self._faults)
 
     def check(self, context: Context) -> None:
         with self._faults.around("check", context):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from coriolis.providers.api import Capability, Connection, Context, Provider
-from coriolis.providers.libvirt.schemas import CONNECTION, DESTINATION, SOURCE
+from coriolis.providers.libvirt.schemas import CONNECTION, DESTINATION, MINIONS, SOURCE
 
 
 def _connect(connection_info: dict[str, Any], context: Context) -> Connection:
@@ -31,11 +31,14 @@ PROVIDER = Provider(
             Capability.WRITE_BLOCKS,
             Capability.VOLUMES,
             Capability.COMPUTE,
+            Capability.MINIONS,
         }
     ),
     connection_schema=CONNECTION,
     source_schema=SOURCE,
     destination_schema=DESTINATION,
+    source_minion_schema=MINIONS,
+    destination_minion_schema=MINIONS,
     connect=_connect,
     preload=("libvirt", "coriolis.providers.libvirt.provider"),
 )

@@ -10,6 +10,7 @@ from coriolis.providers.libvirt.blocks import LibvirtSources
 from coriolis.providers.libvirt.compute import LibvirtCompute
 from coriolis.providers.libvirt.connection import Link, check_link, close_link, open_link
 from coriolis.providers.libvirt.inventory import LibvirtInventory
+from coriolis.providers.libvirt.minions import LibvirtMinions
 from coriolis.providers.libvirt.networks import LibvirtNetworks
 from coriolis.providers.libvirt.options import LibvirtOptions
 from coriolis.providers.libvirt.planning import LibvirtPlanning
@@ -31,6 +32,7 @@ class LibvirtConnection:
         self.write_blocks = LibvirtSinks(link)
         self.volumes = LibvirtVolumes(link)
         self.compute = LibvirtCompute(link)
+        self.minions = LibvirtMinions(link)
 
     def check(self, context: Context) -> None:
         check_link(self.link)

@@ -152,3 +152,42 @@ DESTINATION: dict[str, Any] = {
     },
     "additionalProperties": False,
 }
+
+MINIONS: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "title": "libvirt minion pool",
+    "properties": {
+        "image": _text(
+            "Image",
+            "Volume of a storage pool (POOL/VOLUME, or VOLUME of the minions' own pool) that minions boot from. It is "
+            "shared by all of them and never written",
+            minLength=1,
+            maxLength=400,
+        ),
+        "storage_pool": DESTINATION["properties"]["storage_pool"],
+        "network": _text("Network", "Network, or bridge:NAME, or user, of the minions", default="user"),
+        "num_cpu": {"type": "integer", "title": "CPUs", "minimum": 1, "maximum": 64, "default": 1},
+        "memory_mb": {"type": "integer", "title": "Memory (MiB)", "minimum": 32, "maximum": 65536, "default": 1024},
+        "accel": DESTINATION["properties"]["accel"],
+        "username": _text("User name", "Account of the image, shown as part of the minion's address", default="root"),
+        "port": {"type": "integer", "title": "SSH port", "minimum": 1, "maximum": 65535, "default": 22},
+        "ready": _choice(
+            "Ready when",
+            "running: the domain runs; agent: the QEMU guest agent answers; ssh: the port accepts connections from the "
+            "worker",
+            ("running", "agent", "ssh"),
+            "running",
+        ),
+        "ready_seconds": {
+            "type": "integer",
+            "title": "Patience",
+            "description": "Seconds that a minion may take to get ready",
+            "minimum": 1,
+            "maximum": 3600,
+            "default": 300,
+        },
+    },
+    "required": ["image"],
+    "additionalProperties": False,
+}

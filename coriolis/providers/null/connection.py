@@ -160,6 +160,9 @@ class NullSnapshots:
     def delete(self, ref: Any | None, key: str, context: Context) -> None:
         return None
 
+    def release(self, ref: Any, key: str, context: Context) -> None:
+        return None
+
 
 class NullBlocks:
     def __init__(self, shape: Shape) -> None:
@@ -238,6 +241,7 @@ class NullConnection:
         self.write_blocks = blocks
         self.volumes = NullVolumes(shape)
         self.compute = NullCompute()
+        self.minions = None
 
     def check(self, context: Context) -> None:
         return None

@@ -142,6 +142,9 @@ class OvaSnapshots:
     def delete(self, ref: Any | None, key: str, context: Context) -> None:
         return None
 
+    def release(self, ref: Any, key: str, context: Context) -> None:
+        return None
+
 
 class OvaBlocks:
     @contextlib.contextmanager
@@ -199,6 +202,7 @@ class OvaConnection:
     storage = None
     write_blocks = None
     volumes = None
+    minions = None
 
     def __init__(self, connection_info: dict[str, Any]) -> None:
         root = open_root(connection_info["path"], os.environ.get(ROOTS_VARIABLE))
