@@ -41,11 +41,13 @@ class TaskState(enum.StrEnum):
 
 class ExecutionState(enum.StrEnum):
     UNEXECUTED = "UNEXECUTED"
+    AWAITING_MINIONS = "AWAITING_MINION_ALLOCATIONS"
     PENDING = "PENDING"  # stored, not yet compiled
     RUNNING = "RUNNING"
     CANCELLING = "CANCELLING"
     COMPLETED = "COMPLETED"
     ERROR = "ERROR"
+    ERROR_MINIONS = "ERROR_ALLOCATING_MINIONS"
     CANCELED = "CANCELED"
 
 

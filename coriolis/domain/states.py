@@ -41,6 +41,8 @@ class ExecutionFact(enum.StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELED = "canceled"
+    AWAITS_MINIONS = "awaits_minions"
+    NO_MINIONS = "no_minions"
 
 
 class EffectFact(enum.StrEnum):
@@ -80,11 +82,15 @@ X, G = ExecutionState, ExecutionFact
 EXECUTION = Table(  # of an execution, and of each instance in it
     "execution",
     initial=X.UNEXECUTED,
-    final=frozenset({X.COMPLETED, X.ERROR, X.CANCELED}),
+    final=frozenset({X.COMPLETED, X.ERROR, X.ERROR_MINIONS, X.CANCELED}),
     rows=(
         Row(G.SUBMITTED, X.UNEXECUTED, X.PENDING),
         Row(G.FAILED, X.UNEXECUTED, X.ERROR),  # what it waited for failed
         Row(G.CANCELED, X.UNEXECUTED, X.CANCELED),
+        Row(G.AWAITS_MINIONS, X.UNEXECUTED, X.AWAITING_MINIONS),  # its pools have to make or check machines for it
+        Row(G.SUBMITTED, X.AWAITING_MINIONS, X.PENDING),
+        Row(G.NO_MINIONS, X.AWAITING_MINIONS, X.ERROR_MINIONS),
+        Row(G.CANCELED, X.AWAITING_MINIONS, X.CANCELED),
         Row(G.COMPILED, X.PENDING, X.RUNNING),
         Row(G.FAILED, X.PENDING, X.ERROR),  # does not compile
         Row(G.CANCELED, X.PENDING, X.CANCELED),  # before it was compiled

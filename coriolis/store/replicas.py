@@ -46,7 +46,7 @@ def put(conn: Connection, rows: Sequence[Replica]) -> None:
 
 
 def kept(conn: Connection, wanted: Mapping[Key, Sequence[str]], *, live_only: bool = False) -> dict[Key, list[Effect]]:
-    """What the ledger holds of the machines of transfers (kinds by machine): made by whichever execution and kept
+    """What the ledger holds of the machines of transfers, and of the places of minion pools (kinds by machine): made by whichever execution and kept
     since, oldest first. One statement."""
     found: dict[Key, list[Effect]] = {key: [] for key in wanted}
     if not wanted:
@@ -56,7 +56,7 @@ def kept(conn: Connection, wanted: Mapping[Key, Sequence[str]], *, live_only: bo
         select(effect, execution.c.action_id)
         .join(execution, execution.c.id == effect.c.execution_id)
         .join(action, action.c.id == execution.c.action_id)
-        .where(action.c.kind == "transfer", effect.c.state.in_(states))
+        .where(action.c.kind.in_(("transfer", "minion_pool")), effect.c.state.in_(states))
         .where(tuple_(execution.c.action_id, effect.c.position).in_(list(wanted)))
         .order_by(effect.c.created_at, effect.c.key)
     )

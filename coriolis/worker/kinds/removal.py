@@ -15,7 +15,7 @@ from coriolis.providers.api import Gone
 from coriolis.rpc.messages import Effect
 from coriolis.worker import journals
 from coriolis.worker.job import Job
-from coriolis.worker.kinds import finalize, made, shutdown
+from coriolis.worker.kinds import finalize, made, minions, shutdown
 from coriolis.worker.sequence import Results, Step
 
 Undo = Callable[[Job, Any, str], None]  # job, the platform's reference or None, key
@@ -48,6 +48,7 @@ _BY_KIND: dict[str, Undo] = {
     "snapshot": _delete_snapshot,
     "volume": _delete_volume,
     "instance": _delete_instance,
+    "minion": minions.delete,
 }
 _BY_NAME: dict[str, Undo] = {
     shutdown.NAME: _start_source,
