@@ -22,7 +22,7 @@ import errno
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Protocol
 
@@ -82,6 +82,7 @@ class Engine:
         progress: ProgressCallback | None = None,
         cancelled: CancelCheck | None = None,
         loop: Loop | None = None,
+        digest: Callable[[memoryview], bytes] = leaf_digest,
     ) -> None:
         self._policy, self._size = policy, size
         self._sources: list[Connection] = sources if isinstance(sources, list) else []
@@ -90,7 +91,7 @@ class Engine:
         self._file = None if isinstance(target, list) else target
         self._sinks: list[Connection] = target if isinstance(target, list) else []
         self._options, self._counters = options, counters
-        self._cancelled = cancelled
+        self._cancelled, self._digest = cancelled, digest
         self._loop = loop or Loop([*self._sources, *self._sinks], _threads(options, self._reader))
         self._pool = Pool()
         self._window = Window(options.requests, options.window)
@@ -272,7 +273,7 @@ class Engine:
                 clear(slot.part(part))
             elif self._reader is not None:
                 self._reader.read(slot.part(part), part.offset)
-        slot.digest = leaf_digest(slot.view[: slot.length])
+        slot.digest = self._digest(slot.view[: slot.length])
         slot.writes = self._policy.decide(slot.run, slot.digest)
         if self._file is None:
             return

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import ctypes
 import errno
 import os
 import queue
 import select
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -61,11 +63,11 @@ class Loop:
 
     def read(self, connection: Connection, view: memoryview, offset: int, *, then: Callable[[int], None]) -> None:
         """Reads into ``view``. ``then`` gets an errno, 0 for success, in `turn` or `drain`. Raises `Lost`."""
-        self._command(connection, connection.handle.aio_pread, libnbd.Buffer.from_buffer(view), offset, then=then)
+        self._transfer(connection, connection.handle.aio_pread, view[:], offset, then)
 
     def write(self, connection: Connection, view: memoryview, offset: int, *, then: Callable[[int], None]) -> None:
         """Writes ``view``, which must not change before the end."""
-        self._command(connection, connection.handle.aio_pwrite, libnbd.Buffer.from_buffer(view), offset, then=then)
+        self._transfer(connection, connection.handle.aio_pwrite, view[:], offset, then)
 
     def zero(self, connection: Connection, length: int, offset: int, *, then: Callable[[int], None]) -> None:
         """Makes a range read as zeros."""
@@ -74,6 +76,18 @@ class Loop:
     def flush(self, connection: Connection, *, then: Callable[[int], None]) -> None:
         """Makes durable what was written before."""
         self._command(connection, connection.handle.aio_flush, then=then)
+
+    def _transfer(
+        self,
+        connection: Connection,
+        start: Callable[..., Any],
+        view: memoryview,
+        offset: int,
+        then: Callable[[int], None],
+    ) -> None:
+        """``view`` is ours alone: once the command has ended, nobody should have it any more."""
+        ended = partial(_ended, weakref.ref(view), then)
+        self._command(connection, start, libnbd.Buffer.from_buffer(view), offset, then=ended)
 
     def _command(
         self, connection: Connection, start: Callable[..., Any], *args: Any, then: Callable[[int], None]
@@ -173,6 +187,18 @@ class Loop:
                 connection.handle.aio_notify_write()
         except libnbd.Error as error:
             raise Lost(connection, connection.failed(error)) from None
+
+
+def _ended(view: weakref.ref[memoryview], then: Callable[[int], None], code: int) -> None:
+    """Lets go of what libnbd's binding forgot to let go of: 1.14 keeps a reference to each buffer for ever, which is
+    200 bytes per request, and the memory that the buffer is in. One that it still uses cannot be released.
+    """
+    left = view()
+    if left is not None:
+        with contextlib.suppress(BufferError):
+            left.release()
+            ctypes.pythonapi.Py_DecRef(ctypes.py_object(left))
+    then(code)
 
 
 def _raise(error: BaseException) -> None:

@@ -54,25 +54,26 @@ class Sample:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Contestant:
-    """``work`` runs in a forked child and must raise when it failed. ``servers``: pids whose CPU time it uses."""
+class Rig:
+    """What a run finds: addresses by name, and the pids of the servers, whose CPU time counts."""
 
-    work: Callable[[], object]
+    uris: Mapping[str, str]
     servers: Sequence[int] = ()
 
 
-def contest(
-    contestants: Mapping[str, Contestant], rounds: int, *, reset: Callable[[], None], check: Callable[[], None]
-) -> dict[str, Sample]:
-    """Runs them in turns; medians by name. ``reset`` precedes each run, ``check`` follows it and raises when the
-    run did not do what it should have; neither counts.
-    """
+#: Runs in a forked child; raises when it failed.
+Work = Callable[[Rig], object]
+#: Sets everything up for one run, new servers too, and afterwards raises when the run did not do what it should.
+Stage = Callable[[], contextlib.AbstractContextManager[Rig]]
+
+
+def contest(contestants: Mapping[str, Work], rounds: int, stage: Stage) -> dict[str, Sample]:
+    """Runs them in turns; medians by name. What ``stage`` does before and after a run does not count."""
     found: dict[str, list[Sample]] = {name: [] for name in contestants}
     for turn in range(rounds):
-        for name, contestant in sorted(contestants.items(), reverse=turn % 2 == 1):
-            reset()
-            found[name].append(sample(contestant))
-            check()
+        for name, work in sorted(contestants.items(), reverse=turn % 2 == 1):
+            with stage() as rig:
+                found[name].append(sample(work, rig))
     return {name: median(samples) for name, samples in found.items()}
 
 
@@ -84,14 +85,14 @@ def median(samples: Sequence[Sample]) -> Sample:
     )
 
 
-def sample(contestant: Contestant) -> Sample:
+def sample(work: Work, rig: Rig) -> Sample:
     """One run. Raises `RuntimeError` when the child failed."""
     report, result = os.pipe()
-    before = sum(map(cpu_of, contestant.servers))
+    before = sum(map(cpu_of, rig.servers))
     start = time.perf_counter()
     pid = os.fork()
     if pid == 0:
-        os._exit(_child(contestant.work, result))
+        os._exit(_child(work, rig, result))
     os.close(result)
     _, status, usage = os.wait4(pid, 0)
     wall = time.perf_counter() - start
@@ -99,15 +100,15 @@ def sample(contestant: Contestant) -> Sample:
         peak = int(file.read() or 0)
     if status:
         raise RuntimeError(f"a contestant failed with status {status}: this measures nothing")
-    servers = sum(map(cpu_of, contestant.servers)) - before
+    servers = sum(map(cpu_of, rig.servers)) - before
     return Sample(wall=wall, cpu=usage.ru_utime + usage.ru_stime + servers, peak=peak)
 
 
-def _child(work: Callable[[], object], result: int) -> int:
+def _child(work: Work, rig: Rig, result: int) -> int:
     """Peak memory is reported by the child itself: what rusage says includes the parent's at the fork."""
     try:
         Path("/proc/self/clear_refs").write_text("5")  # start VmHWM anew, proc(5)
-        work()
+        work(rig)
         lines = Path("/proc/self/status").read_text().splitlines()
         peak = next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
         os.write(result, str(peak).encode())
@@ -124,6 +125,7 @@ def cpu_of(pid: int) -> float:
 
 
 def program(*command: str) -> None:
+    """Runs a peer; raises when it fails."""
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
@@ -191,6 +193,28 @@ def make_disk(path: Path, disk: Disk) -> Path:
             file.write(os.urandom(length) if number % 2 else text[:length])
             offset += length + gap
     return path
+
+
+def new_disk(path: Path, size: int) -> Path:
+    """An empty, sparse target."""
+    path.unlink(missing_ok=True)
+    with open(path, "wb") as file:
+        file.truncate(size)
+    return path
+
+
+def check_some(one: Path, two: Path, *, pieces: int = 400, length: int = 64 << 10) -> None:
+    """Raises unless both files have the same bytes in ``pieces`` places, as many as a benchmark can afford."""
+    size = one.stat().st_size
+    if two.stat().st_size != size:
+        raise RuntimeError(f"{two} has {two.stat().st_size} bytes, not {size}: this measures nothing")
+    with open(one, "rb") as left, open(two, "rb") as right:
+        for number in range(pieces):
+            offset = number * (size - length) // max(1, pieces - 1)
+            left.seek(offset)
+            right.seek(offset)
+            if left.read(length) != right.read(length):
+                raise RuntimeError(f"{two} differs from {one} near {offset}: this measures nothing")
 
 
 def ratio_row(name: str, ours: float, peer: float, unit: str, bar: float | None) -> Row:
