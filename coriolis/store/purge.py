@@ -20,11 +20,12 @@ from coriolis.store.tables import (
     idempotency,
     progress,
     replica,
+    stream,
     task,
     task_output,
 )
 
-_BY_TASK = (checkpoint, progress, task_output)
+_BY_TASK = (checkpoint, progress, stream, task_output)
 _BY_EXECUTION = (event, effect, execution_instance)
 
 

@@ -79,6 +79,7 @@ def record(api: TestApp, db: Database) -> dict[str, str]:
     _endpoints(done)
     _migration(done, db)
     _sites(done, db)
+    _bandwidth_budgets(done)
     return done.files
 
 
@@ -99,6 +100,31 @@ def _endpoints(done: Recorder) -> None:
     for part in ("source", "destination", "source-minion-pool", "destination-minion-pool"):
         done.ask("GET", f"/endpoints/{{endpoint_id}}/{part}-options", endpoint_id=key)
     done.ask("DELETE", "/endpoints/{endpoint_id}", endpoint_id=key)
+
+
+def _bandwidth_budgets(done: Recorder) -> None:
+    body = {
+        "name": "to Berlin",
+        "scope": "link",
+        "target": {"source_region": "munich", "destination_region": "berlin"},
+        "bytes_per_second": 200_000_000,
+        "time_zone": "Europe/Berlin",
+        "windows": [
+            {
+                "days": ["mon", "tue", "wed", "thu", "fri"],
+                "start": "08:00",
+                "end": "18:00",
+                "bytes_per_second": 20_000_000,
+            }
+        ],
+    }
+    budget = done.ask("POST", "/bandwidth_budgets", {"bandwidth_budget": body})["bandwidth_budget"]
+    holes = {"bandwidth_budget_id": budget["id"]}
+    change = {"windows": [], "streams": 8, "backoff_factor": 3.0}
+    done.ask("PUT", "/bandwidth_budgets/{bandwidth_budget_id}", {"bandwidth_budget": change}, **holes)
+    done.ask("GET", "/bandwidth_budgets/{bandwidth_budget_id}", **holes)
+    done.ask("GET", "/bandwidth_budgets")
+    done.ask("DELETE", "/bandwidth_budgets/{bandwidth_budget_id}", **holes)
 
 
 def _migration(done: Recorder, db: Database) -> None:

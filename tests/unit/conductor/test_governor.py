@@ -13,7 +13,7 @@ from coriolis.commands.bandwidth_budgets import NewBudget
 from coriolis.conductor import governor
 from coriolis.domain.errors import Invalid, NotFound
 from coriolis.rpc.messages import Assign, AttemptReport, Share, Stream, Sync
-from coriolis.store import streams
+from coriolis.store import executions, purge, streams
 from coriolis.store.rows import BandwidthBudget
 from tests.unit.conductor.rig import Rig
 
@@ -100,6 +100,14 @@ def test_what_ended_gives_back_at_once(rig: Rig, two: tuple[Copies, Copies]) -> 
         rig.end(copy)
     assert sync(rig, two[1], rate=25 * MB) == [50 * MB, 50 * MB]
     assert rig.db.write(streams.sweep) == 2
+
+
+def test_a_purged_job_takes_its_streams_along(rig: Rig, two: tuple[Copies, Copies]) -> None:
+    budget(rig, bytes_per_second=MB)
+    sync(rig, two[0])
+    jobs = {row.action_id for row in rig.db.read(executions.find, [two[0][0].execution_id]).values()}
+    rig.db.write(purge.actions, sorted(jobs))
+    assert rig.db.read(streams.running) == []
 
 
 def test_only_so_many_streams_move(rig: Rig, two: tuple[Copies, Copies]) -> None:

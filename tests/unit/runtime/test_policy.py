@@ -16,7 +16,12 @@ from coriolis.runtime.context import RequestContext
 from coriolis.runtime.policy import Authority
 
 RULES = [rule.name for rule in policies.list_rules() if rule.name.startswith("migration:")]
-OF_ADMINISTRATORS = ("migration:regions:", "migration:services:", "migration:diagnostics:")
+OF_ADMINISTRATORS = (
+    "migration:bandwidth_budgets:",
+    "migration:regions:",
+    "migration:services:",
+    "migration:diagnostics:",
+)
 CHANGES = ("create", "update", "delete", "cancel", "validate_connection")
 
 
