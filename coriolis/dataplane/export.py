@@ -66,19 +66,38 @@ def opened(source: Source, *, direct: bool = True) -> Iterator[Opened]:
                 folder=source.folder,
                 offset=source.offset,
                 length=source.length,
+                snapshot=source.snapshot,
             )
         )
         before = image.state()
-        identity = source.identity or f"files:{before}:{source.offset}"
+        identity = source.identity or f"files:{before}:{source.offset}:{image.snapshot}"
         check = partial(_unchanged, image, before)
         reader = direct_reader(image) if direct else None
         if reader is not None:
             yield Opened(reader=reader, identity=identity, check=check)
             return
         folder = stack.enter_context(private_folder())
-        with _daemon(image.node(folder), folder, fds=[f.fd for f in image.all_files()], writable=False) as server:
+        with _image_server(image, folder) as server:
             export = NbdSource(uri=server.uri, size=_least_size(image), identity=identity)
             yield Opened(source=export, identity=identity, check=check)
+
+
+@contextlib.contextmanager
+def _image_server(image: Image, folder: Path) -> Iterator[Server]:
+    node, fds = image.node(folder), [file.fd for file in image.all_files()]
+    if image.snapshot is None:
+        with _daemon(node, folder, fds=fds, writable=False) as server:
+            yield server
+        return
+    # The storage daemon shows the present state only; qemu-nbd loads a snapshot.
+    command = ["qemu-nbd", "--persistent", "--read-only", f"--shared={_CLIENTS}", f"--export-name={_EXPORT}"]
+    command += [f"--socket={folder / 'nbd'}", f"--pid-file={folder / 'pid'}"]
+    command += [f"--load-snapshot=snapshot.id={image.snapshot}", f"json:{json.dumps(node)}"]
+    try:
+        with serve(command, folder, fds=fds, name=_EXPORT) as server:
+            yield server
+    except ServerFailed as error:
+        raise _source_refused(error.reason) from None
 
 
 @contextlib.contextmanager
@@ -142,6 +161,21 @@ def create_file(sink: FileSink, size: int) -> None:
     if code:
         raise SinkError(f"{path} cannot be made: {complaint}", retryable=False)
     path.chmod(0o600)
+
+
+def grow_file(sink: FileSink, size: int) -> None:
+    """Makes an existing target file as large as a disk that has grown; what is new reads as zeros."""
+    path = sink.path
+    if sink.format is not DiskFormat.RAW:
+        code, complaint = run_tool(["qemu-img", "resize", "-q", "-f", sink.format.value, "--", str(path), str(size)])
+        if code:
+            raise SinkError(f"{path} cannot be made larger: {complaint}", retryable=False)
+        return
+    try:
+        if path.stat().st_size < size:
+            os.truncate(path, size)
+    except OSError as error:
+        raise sink_error(str(path), error.errno or 0, str(error.strerror)) from None
 
 
 @contextlib.contextmanager

@@ -103,7 +103,12 @@ def serve(command: Sequence[str], folder: Path, *, fds: Sequence[int] = (), name
         _stop(process)
 
 
-_PACKAGES = {"qemu-storage-daemon": "qemu-system-common", "qemu-img": "qemu-utils", "setpriv": "util-linux"}
+_PACKAGES = {
+    "qemu-storage-daemon": "qemu-system-common",
+    "qemu-img": "qemu-utils",
+    "qemu-nbd": "qemu-utils",
+    "setpriv": "util-linux",
+}
 
 
 def _await(process: subprocess.Popen[bytes], ready: Path, log: Path) -> None:

@@ -76,7 +76,7 @@ class ImageSource:
     to must be in (default: the folder of ``path``). ``identity``: default is made from inode, size and
     change times. ``offset``, ``length``: the window of ``path`` that holds the image, as a member of an OVA
     (a tar) does; ``length`` None means to the end of the file. An image in a window refers to no other
-    file.
+    file. ``snapshot``: id or name of an internal snapshot of a QCOW2, to read in place of its present state.
     """
 
     path: Path
@@ -85,6 +85,7 @@ class ImageSource:
     identity: str | None = None
     offset: int = 0
     length: int | None = None
+    snapshot: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,6 @@ def direct_reader(image: Image) -> Reader | None:
     main = image.files[0]
     if image.info.format is DiskFormat.RAW:
         return RawReader(main.fd, main.path.name, offset=main.offset, length=main.size)
-    if image.info.format is DiskFormat.VMDK and len(image.files) == 1 and image.descriptor is None:
+    if image.info.format is DiskFormat.VMDK and len(image.all_files()) == 1 and image.descriptor is None:
         return stream_reader(main)
     return None

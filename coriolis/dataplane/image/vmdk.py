@@ -1,34 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""VMDK: descriptors with their extents, and sparse extents (VMware "Virtual Disk Format 5.0").
-
-Sparse header, little endian, sectors of 512 bytes: magic "KDMV", version, flags, capacity, grain size,
-descriptor offset and size, grain table entries, redundant and primary grain directory offsets, overhead. A
-stream-optimized file keeps its grain directory near its end and says so with an offset of all ones; the
-header is repeated in the last but one sector.
-"""
+"""VMDK descriptors with their extents and parents (VMware "Virtual Disk Format 5.0")."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-import struct
 
 from coriolis.dataplane.errors import InvalidImage, UnsafeImage
-from coriolis.dataplane.image.reading import ImageFile, check_size
+from coriolis.dataplane.image.reading import ImageFile
+from coriolis.dataplane.image.vmdk_sparse import SECTOR, check_grains, extent_size, sparse_header
 
-SECTOR = 512
-SPARSE_MAGIC = b"KDMV"
 DESCRIPTOR_MAGIC = b"# Disk DescriptorFile"
-_HEADER = struct.Struct("<4sIIQQQQIQQQB4sH")
-_AT_END = (1 << 64) - 1
 _NO_PARENT = "ffffffff"
 _MAX_DESCRIPTOR = 1 << 20
-_MAX_GRAIN = 128 << 10  # sectors; QEMU's limit as well
-_MAX_TABLES = 1 << 25  # 64 TiB in grains of 4 KiB; bounds what a header can make us read
 _EXTENT = re.compile(
     r'^(?P<access>RW|RDONLY|NOACCESS)\s+(?P<sectors>\d+)\s+(?P<type>[A-Z]+)(?:\s+"(?P<name>[^"]*)"(?:\s+(?P<offset>\d+))?)?\s*$'
 )
-_FLAT, _SPARSE = ("FLAT", "VMFS"), ("SPARSE",)
+_FLAT, _SPARSE = ("FLAT", "VMFS"), ("SPARSE", "VMFSSPARSE", "SESPARSE")
+_KINDS = {"SPARSE": "twoGbMaxExtentSparse", "VMFSSPARSE": "vmfsSparse", "SESPARSE": "seSparse"}
+_CID = re.compile(r"^[0-9a-f]{1,8}$")
 _SETTING = re.compile(r'^\s*([A-Za-z0-9_.]+)\s*=\s*"?([^"]*)"?\s*$')
 
 
@@ -46,8 +36,14 @@ class Extent:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Descriptor:
+    """``cid``, ``parent_cid``: what the contents are called, in hexadecimal. ``parent``: the name of the VMDK that
+    this one is a snapshot of, or None.
+    """
+
     kind: str
-    parent: str
+    cid: str
+    parent_cid: str
+    parent: str | None
     extents: tuple[Extent, ...]
 
     @property
@@ -56,7 +52,7 @@ class Descriptor:
 
 
 def parse_descriptor(name: str, text: str) -> Descriptor:
-    """Reads a descriptor; raises `InvalidImage` for what cannot be one or has a parent."""
+    """Reads a descriptor; raises `InvalidImage` for what cannot be one."""
     settings: dict[str, str] = {}
     extents: list[Extent] = []
     for line in text.split("\0", 1)[0].splitlines():
@@ -76,10 +72,15 @@ def parse_descriptor(name: str, text: str) -> Descriptor:
             raise InvalidImage(f"{name}: the extent line {line[:80]!r} cannot be read")
     if not extents or "createtype" not in settings:
         raise InvalidImage(f"{name}: its VMDK descriptor has no extents or no createType")
-    parent = settings.get("parentcid", _NO_PARENT).lower()
-    if parent != _NO_PARENT or settings.get("parentfilenamehint"):
+    cid, parent_cid = (settings.get(key, _NO_PARENT).lower() for key in ("cid", "parentcid"))
+    parent = settings.get("parentfilenamehint") or None
+    if not (_CID.match(cid) and _CID.match(parent_cid)):
+        raise InvalidImage(f"{name}: the content identifiers in its VMDK descriptor are damaged; get it again")
+    if (parent is None) != (int(parent_cid, 16) == int(_NO_PARENT, 16)):
         raise InvalidImage(f"{name} is a snapshot of another VMDK; consolidate the snapshots and export the disk again")
-    return Descriptor(kind=settings["createtype"], parent=parent, extents=tuple(extents))
+    return Descriptor(
+        kind=settings["createtype"], cid=cid, parent_cid=parent_cid, parent=parent, extents=tuple(extents)
+    )
 
 
 def read_descriptor(file: ImageFile) -> Descriptor:
@@ -98,7 +99,7 @@ def check_extent(image: str, extent: Extent, file: ImageFile) -> None:
                 f"{file.size}; the descriptor lies or the file is truncated"
             )
     elif extent.type in _SPARSE:
-        capacity = sparse_size(file, embedded=False)
+        capacity = extent_size(file)
         if capacity != length:
             raise UnsafeImage(
                 f"{image} promises {length} bytes in {extent.name}, whose header says {capacity}; the descriptor lies"
@@ -107,68 +108,15 @@ def check_extent(image: str, extent: Extent, file: ImageFile) -> None:
         raise InvalidImage(f"{image}: extents of type {extent.type} are not supported; export the disk as one VMDK")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SparseHeader:
-    """A believable header of a sparse extent. ``capacity``, ``grain``, ``directory`` and ``descriptor`` are in
-    sectors, ``tables`` and ``entries`` (of each) are numbers.
-    """
-
-    flags: int
-    capacity: int
-    grain: int
-    entries: int
-    directory: int
-    descriptor: tuple[int, int]  # where, how long
-    compression: int
-
-    @property
-    def tables(self) -> int:
-        return -(-self.capacity // (self.grain * self.entries))
-
-
-def sparse_header(file: ImageFile) -> SparseHeader:
-    """The header of a sparse extent, or its footer where the header says that this one counts."""
-    header = file.unpack(_HEADER, 0, "header")
-    if header[9] == _AT_END:
-        if file.size < 3 * SECTOR:
-            raise file.truncated("footer", 3 * SECTOR)
-        header = file.unpack(_HEADER, file.size - 2 * SECTOR, "footer")
-        if header[0] != SPARSE_MAGIC or header[9] == _AT_END:
-            raise InvalidImage(f"{file.path.name} is truncated: its stream has no footer; get it again")
-    magic, version, flags, capacity, grain, at, length, entries, _redundant, directory, _, _, _, compression = header
-    name = file.path.name
-    if magic != SPARSE_MAGIC or version not in (1, 2, 3):
-        raise InvalidImage(f"{name}: not a VMDK sparse header of version 1 to 3")
-    check_size(file.path, capacity * SECTOR)
-    if not 0 < entries <= 512 or not 1 <= grain <= _MAX_GRAIN:
-        raise InvalidImage(f"{name}: impossible grain size {grain} or table size {entries}")
-    found = SparseHeader(
-        flags=flags,
-        capacity=capacity,
-        grain=grain,
-        entries=entries,
-        directory=directory,
-        descriptor=(at, length),
-        compression=compression,
-    )
-    if found.tables > _MAX_TABLES:
-        raise InvalidImage(f"{name}: {found.tables} grain tables; at most {_MAX_TABLES} are possible")
-    return found
-
-
-def sparse_size(file: ImageFile, *, embedded: bool) -> int:
-    """Virtual size of a sparse extent after checking that all of its grains are inside of the file.
-
-    ``embedded``: the file is a disk of its own, so its descriptor is inside of it and is checked too.
-    """
+def read_embedded(file: ImageFile) -> tuple[Descriptor, int]:
+    """Descriptor and virtual size of a sparse extent that is a disk of its own, after checking both and its grains."""
     header = sparse_header(file)
-    if embedded:
-        _check_embedded(file, *header.descriptor, header.capacity)
-    _check_grains(file, header)
-    return header.capacity * SECTOR
+    descriptor = _embedded(file, *header.descriptor, header.capacity)
+    check_grains(file, header)
+    return descriptor, header.capacity * SECTOR
 
 
-def _check_embedded(file: ImageFile, at: int, length: int, capacity: int) -> None:
+def _embedded(file: ImageFile, at: int, length: int, capacity: int) -> Descriptor:
     name = file.path.name
     if not at or not 0 < length * SECTOR <= _MAX_DESCRIPTOR:
         raise InvalidImage(
@@ -184,35 +132,26 @@ def _check_embedded(file: ImageFile, at: int, length: int, capacity: int) -> Non
             f"{name}: the descriptor says {descriptor.extents[0].sectors} sectors, the header {capacity}; "
             "one of them lies"
         )
-
-
-def _check_grains(file: ImageFile, header: SparseHeader) -> None:
-    offsets = file.table("I", header.directory * SECTOR, header.tables, big=False, what="grain directory")
-    for offset in offsets:
-        if offset == 0:
-            continue
-        grains = file.table("I", offset * SECTOR, header.entries, big=False, what="grain table")
-        furthest = max(grains)
-        if furthest > 1 and furthest * SECTOR >= file.size:
-            raise file.truncated("grain data", (furthest + 1) * SECTOR)
+    return descriptor
 
 
 def rewritten(descriptor: Descriptor, names: list[str]) -> str:
-    """A descriptor for the same extents under ``names`` with nothing else from the original in it."""
-    sparse = descriptor.extents[0].type == "SPARSE"
+    """A descriptor for the same extents under ``names`` with nothing else from the original in it but what QEMU
+    compares a snapshot and its parent by.
+    """
     # No blank lines: QEMU 7.2 skips over one into the extent below it and takes that extent twice.
     lines = [
         "# Disk DescriptorFile",
         "version=1",
-        "CID=fffffffe",
-        f"parentCID={_NO_PARENT}",
-        f'createType="{"twoGbMaxExtentSparse" if sparse else "twoGbMaxExtentFlat"}"',
+        f"CID={descriptor.cid}",
+        f"parentCID={descriptor.parent_cid}",
+        f'createType="{_KINDS.get(descriptor.extents[0].type, "twoGbMaxExtentFlat")}"',
     ]
     for extent, name in zip(descriptor.extents, names, strict=True):
         if extent.type == "ZERO":
             lines.append(f"RW {extent.sectors} ZERO")
-        elif extent.type == "SPARSE":
-            lines.append(f'RW {extent.sectors} SPARSE "{name}"')
+        elif extent.type in _SPARSE:
+            lines.append(f'RW {extent.sectors} {extent.type} "{name}"')
         else:
             lines.append(f'RW {extent.sectors} FLAT "{name}" {extent.offset}')
     return "\n".join([*lines, ""])

@@ -19,13 +19,13 @@ from collections.abc import Iterator, Sequence
 
 from coriolis.dataplane.errors import InvalidImage
 from coriolis.dataplane.image.reading import ImageFile
-from coriolis.dataplane.image.vmdk import SECTOR, SparseHeader, sparse_header
+from coriolis.dataplane.image.vmdk_sparse import COMPRESSED, SECTOR, SparseHeader, sparse_header
 from coriolis.dataplane.inflate.zlibstream import Corrupt, inflate
 from coriolis.dataplane.reader import read_exactly
 from coriolis.dataplane.types import LEAF_SIZE, Extent, Kind
 
 _MARKER = struct.Struct("<QI")
-_COMPRESSED, _MARKERS = 1 << 16, 1 << 17
+_MARKERS = 1 << 17
 _DEFLATE = 1
 _MAX_GRAIN = LEAF_SIZE // SECTOR  # a leaf has to hold whole grains
 _TABLES = 64  # tables kept, of 2 KiB each as a rule
@@ -34,7 +34,7 @@ _TABLES = 64  # tables kept, of 2 KiB each as a rule
 def stream_reader(file: ImageFile) -> StreamReader | None:
     """A reader of an inspected sparse VMDK, or None when it is not stream-optimized or has uncommon grains."""
     header = sparse_header(file)
-    wanted = _COMPRESSED | _MARKERS
+    wanted = COMPRESSED | _MARKERS
     usual = header.grain <= _MAX_GRAIN and _MAX_GRAIN % header.grain == 0 and header.compression == _DEFLATE
     return StreamReader(file, header) if header.flags & wanted == wanted and usual else None
 
