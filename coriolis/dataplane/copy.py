@@ -12,10 +12,11 @@ import time
 from pathlib import Path
 
 from coriolis.dataplane.engine import Counters, Engine
-from coriolis.dataplane.export import create_file, opened
+from coriolis.dataplane.export import create_file, grow_file, opened
 from coriolis.dataplane.feed import feed_extents, feed_size, open_feed
 from coriolis.dataplane.journal import Journal, Mirror
 from coriolis.dataplane.policy import CopyPolicy, begin
+from coriolis.dataplane.readback import read_back
 from coriolis.dataplane.types import (
     CancelCheck,
     CopyOptions,
@@ -47,8 +48,9 @@ def copy_disk(
     What it does depends on the journal. None, or an unfinished one of the same ``source.identity``: copies
     what is missing. A finished one of the same identity: nothing. Another identity: an increment; by the
     source's bitmap when that is relative to the journal's last finished round, otherwise everything is read
-    and what differs by its digest is written. A journal that is damaged, or whose created file is gone,
-    starts over.
+    and what differs by its digest is written. After a damaged journal, the target is read
+    back and what differs is written; when a created file is gone, the copy starts over. A disk that has grown goes on;
+    one that has shrunk raises `SourceShrank`.
 
     ``mirror`` keeps the journal elsewhere too, so that another host can go on with it.
     ``epoch`` is the fencing number: once the journal saw a higher one, this call raises `StaleEpoch`.
@@ -70,9 +72,15 @@ def copy_disk(
         if mode == "done":
             counters.resumed = size
         else:
+            learned = mode != "dirty" and book.leaves.mostly_doubtful()
+            if learned:
+                read_back(sink, book.leaves, options, cancelled)
+                mode = "compare"
             target = stack.enter_context(open_writer(sink, size, options))
             extents = feed_extents(feed, size, bitmap if mode == "dirty" else None)
-            policy = CopyPolicy(book, extents, zeroed=zeroed, check=source_open.check, counters=counters)
+            policy = CopyPolicy(
+                book, extents, zeroed=zeroed, check=source_open.check, counters=counters, learned=learned
+            )
             Engine(
                 feed, target, policy, size,
                 options=options, counters=counters, progress=progress, cancelled=cancelled,
@@ -101,13 +109,15 @@ def _bitmap_base(source: Source) -> str | None:
 def _prepare_sink(sink: Sink, book: Journal, size: int) -> bool:
     """Makes a created file when it is due. True when untouched leaves of the target read as zeros."""
     if isinstance(sink, FileSink) and sink.create and not sink.path.is_block_device():
-        new = book.round is None or book.damaged
-        if new or not _is_there(sink, size):
+        wanted = max(size, sink.size or 0)
+        if book.round is None or not _is_there(sink, 0 if book.grown else size):
             if book.round is not None:
                 book.reset()
             book.check()
-            create_file(sink, max(size, sink.size or 0))
-            return True
+            create_file(sink, wanted)
+        elif book.grown:
+            book.check()
+            grow_file(sink, wanted)
         return True
     return sink.zeroed
 

@@ -82,6 +82,14 @@ class LeafTable:
     def is_known(self, index: int) -> bool:
         return bool(self._flags[index] & _KNOWN) and not self._flags[index] & _DOUBT
 
+    def is_doubtful(self, index: int) -> bool:
+        return bool(self._flags[index] & _DOUBT)
+
+    def mostly_doubtful(self) -> bool:
+        """True when most of the target may hold anything."""
+        flags = self._flags[: self.count]
+        return 2 * sum(flags.count(value) for value in range(256) if value & _DOUBT) > self.count
+
     def spans(self, index: int, count: int) -> Iterator[tuple[int, int]]:
         """(index, count) pieces of a range, each of leaves about which the same is known."""
         for _flags, group in itertools.groupby(self._flags[index : index + count]):

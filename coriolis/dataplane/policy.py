@@ -9,7 +9,8 @@ from typing import Literal
 from coriolis.dataplane.digest import zero_digest
 from coriolis.dataplane.engine import Counters
 from coriolis.dataplane.extents import LeafRun, leaf_span, plan
-from coriolis.dataplane.journal import Journal, Record, identity_hash, pack
+from coriolis.dataplane.journal import Journal
+from coriolis.dataplane.records import Record, identity_hash, pack
 from coriolis.dataplane.types import Extent, Kind
 
 Mode = Literal["full", "dirty", "compare", "done"]
@@ -26,6 +27,8 @@ def begin(book: Journal, identity: str | None, bitmap_base: str | None) -> Mode:
     wanted = identity_hash(identity)
     last, base = book.round, book.base
     same = last is not None and wanted is not None and last.identity == wanted
+    if same and last is not None and last.finished and book.leaves.missing() is not None:
+        same = False  # the disk has grown meanwhile
     if same and last is not None and last.finished:
         return "done"
     mode: Mode = "full" if base is None else "compare"
@@ -40,7 +43,8 @@ class CopyPolicy:
     """The engine's policy for copying: what to read, what to write, what to put into the journal.
 
     ``extents``: the source, tidy, with what did not change since the journal's base marked so. ``zeroed``: leaves that
-    nobody touched read as zeros on the target. ``check`` raises when the source changed while it was read.
+    nobody touched read as zeros on the target. ``check`` raises when the source changed while it was read. ``learned``:
+    what is known of the target was read from it just now, and is not in the journal.
     """
 
     def __init__(
@@ -51,9 +55,11 @@ class CopyPolicy:
         zeroed: bool,
         check: Callable[[], None],
         counters: Counters,
+        learned: bool = False,
     ) -> None:
         self._book, self._leaves, self._size = book, book.leaves, book.size
         self._extents, self._zeroed, self._check, self._counters = extents, zeroed, check, counters
+        self._learned = learned
 
     def runs(self) -> Iterator[LeafRun]:
         """What is left to do; counts the rest."""
@@ -108,7 +114,9 @@ class CopyPolicy:
                 yield self._announced(LeafRun(index, 1, Kind.DATA, (whole,)))
 
     def _zero(self, run: LeafRun, length: int) -> Iterator[LeafRun]:
-        if self._leaves.is_zero(run.index):
+        if self._leaves.is_zero(run.index) and self._learned:
+            yield LeafRun(run.index, run.count, Kind.UNCHANGED)
+        elif self._leaves.is_zero(run.index):
             self._leaves.mark_done(run.index, run.count)
             self._skip(length)
         elif self._zeroed and self._leaves.is_untouched(run.index):

@@ -59,9 +59,8 @@ def verify_disk(
         raise JournalError(f"{journal} has no finished round: finish the copy, then verify")
     leaves = book.leaves
     chosen = None if mode == "full" else _sample(leaves.count, fraction, seed)
-    with _opened(target) as opened_target:
-        policy = _Compare(leaves, chosen)
-        counters = _read(opened_target, book.size, policy, options, progress, cancelled)
+    policy = _Compare(leaves, chosen)
+    counters = read_disk(target, book.size, policy, options, progress, cancelled)
     if policy.wrong:
         raise _mismatch(policy.wrong, book.size)
     digest = book.round.digest.hex()
@@ -87,9 +86,8 @@ def digest_disk(
 ) -> VerifyResult:
     """Reads all of ``source`` and returns its digest, which equals `CopyResult.digest` for the same bytes."""
     start = time.monotonic()
-    with _opened(source) as opened_source:
-        policy = _Digest()
-        counters = _read(opened_source, None, policy, options, progress, cancelled)
+    policy = _Digest()
+    counters = read_disk(source, None, policy, options, progress, cancelled)
     assert policy.leaves is not None
     return VerifyResult(
         mode="full",
@@ -102,7 +100,7 @@ def digest_disk(
     )
 
 
-class _Reading:
+class Reading:
     """An engine policy that writes nothing."""
 
     size: int
@@ -124,7 +122,7 @@ class _Reading:
         """Nothing to keep."""
 
 
-class _Digest(_Reading):
+class _Digest(Reading):
     leaves: LeafTable | None = None
 
     def attach(self, feed: Feed, size: int) -> None:
@@ -140,7 +138,7 @@ class _Digest(_Reading):
         return None
 
 
-class _Compare(_Reading):
+class _Compare(Reading):
     def __init__(self, leaves: LeafTable, chosen: frozenset[int] | None) -> None:
         self._leaves, self._chosen = leaves, chosen
         self.wrong: list[int] = []
@@ -180,26 +178,28 @@ def _nothing() -> None:
     """A target that we made is not watched for changes: its digests are what is checked."""
 
 
-def _read(
-    disk: Opened,
+def read_disk(
+    what: Source | Sink,
     size: int | None,
-    policy: _Reading,
+    policy: Reading,
     options: CopyOptions | None,
     progress: ProgressCallback | None,
     cancelled: CancelCheck | None,
 ) -> Counters:
+    """Runs a policy over ``size`` bytes of a disk, or all of it."""
     options = options or CopyOptions()
-    feed = open_feed(disk, options)
-    has = feed_size(feed)
-    if size is not None and has < size:
-        raise SourceShrank(f"{feed_label(feed)} has {has} bytes, the copied disk has {size}; it is not that disk")
     counters = Counters()
-    policy.attach(feed, size if size is not None else has)
-    Engine(
-        feed, None, policy, policy.size,
-        options=options, counters=counters, progress=progress, cancelled=cancelled,
-    ).run()  # fmt: skip
-    disk.check()
+    with _opened(what) as disk:
+        feed = open_feed(disk, options)
+        has = feed_size(feed)
+        if size is not None and has < size:
+            raise SourceShrank(f"{feed_label(feed)} has {has} bytes, the copied disk has {size}; it is not that disk")
+        policy.attach(feed, size if size is not None else has)
+        Engine(
+            feed, None, policy, policy.size,
+            options=options, counters=counters, progress=progress, cancelled=cancelled,
+        ).run()  # fmt: skip
+        disk.check()
     return counters
 
 

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from coriolis.dataplane.digest import LeafTable, zero_digest
 from coriolis.dataplane.engine import Counters
 from coriolis.dataplane.extents import LeafRun
-from coriolis.dataplane.journal import RECORD_SIZE, Journal
+from coriolis.dataplane.journal import Journal
 from coriolis.dataplane.policy import CopyPolicy, begin
+from coriolis.dataplane.records import RECORD_SIZE
 from coriolis.dataplane.types import LEAF_SIZE, Extent, Kind
 
 HALF = LEAF_SIZE // 2

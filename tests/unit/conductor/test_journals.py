@@ -12,7 +12,8 @@ from sqlalchemy import func, select
 
 from coriolis.conductor import journals
 from coriolis.dataplane import JournalError, StaleEpoch
-from coriolis.dataplane.journal import RECORD_SIZE, Journal, Record, load, pack
+from coriolis.dataplane.journal import Journal, load
+from coriolis.dataplane.records import RECORD_SIZE, Record, pack
 from coriolis.dataplane.types import LEAF_SIZE
 from coriolis.domain.errors import Invalid
 from coriolis.rpc.messages import Assign, JournalOpen, JournalRead, JournalWrite

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from coriolis.dataplane import JournalBusy, JournalError, StaleEpoch
-from coriolis.dataplane.journal import RECORD_SIZE, Journal, Record, identity_hash, load, pack
+from coriolis.dataplane import JournalBusy, JournalError, SourceShrank, StaleEpoch
+from coriolis.dataplane.journal import Journal, load
+from coriolis.dataplane.records import RECORD_SIZE, Record, identity_hash, pack
 from coriolis.dataplane.types import LEAF_SIZE
 
 SIZE = 4 * LEAF_SIZE
@@ -97,11 +98,46 @@ def test_a_file_that_is_no_journal_is_replaced(path: Path, content: bytes) -> No
     journal.close()
 
 
-def test_a_journal_of_another_size_is_refused(path: Path) -> None:
+def test_a_disk_that_shrank_is_refused(path: Path) -> None:
     write(path)
-    with pytest.raises(JournalError, match="own journal"):
-        Journal.open(path, size=SIZE + LEAF_SIZE, epoch=1)
+    with pytest.raises(SourceShrank, match="as large as before"):
+        Journal.open(path, size=SIZE - 512, epoch=1)
     write(path)  # and the lock was let go
+
+
+@pytest.mark.parametrize("finish", [True, False])
+@pytest.mark.parametrize("more", [512, LEAF_SIZE, 3 * LEAF_SIZE + 512])
+def test_a_disk_that_grew_keeps_what_is_known(path: Path, finish: bool, more: int) -> None:
+    write(path, finish=finish)
+    for _ in range(2):  # also when it is loaded again
+        journal = Journal.open(path, size=SIZE + more, epoch=1)
+        assert journal.size == SIZE + more
+        assert [journal.leaves.get(i) for i in range(4)] == (D[:4] if finish else [D[0], D[1], None, None])
+        assert journal.base == (None if not finish else journal.base)
+        journal.close()
+    journal = Journal.open(path, size=SIZE + more, epoch=1)
+    journal.begin("snap-2", 0, 0)
+    assert [journal.leaves.is_untouched(i) for i in range(2, 5)] == [False, False, True]
+    journal.close()
+
+
+def test_a_short_last_leaf_is_not_known_after_the_disk_grew(tmp_path: Path) -> None:
+    path, size = tmp_path / "j", 2 * LEAF_SIZE + 512
+    journal = Journal.open(path, size=size, epoch=1)
+    journal.begin("snap-1", 0, 3)
+    for index in range(3):
+        journal.leaves.put(index, D[index])
+        journal.append([pack(Record.LEAF, index=index, digest=D[index])])
+    journal.finish()
+    journal.close()
+    for _ in range(2):
+        journal = Journal.open(path, size=3 * LEAF_SIZE, epoch=1)
+        assert journal.base is not None
+        assert journal.base.identity == identity_hash("snap-1")
+        journal.begin("snap-2", 0, 0)
+        assert [journal.leaves.get(i) for i in range(3)] == [D[0], D[1], None]
+        assert not journal.leaves.is_untouched(2)
+        journal.close()
 
 
 def test_an_older_epoch_is_refused_even_after_everything_else_is_gone(path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from coriolis.dataplane import StaleEpoch
-from coriolis.dataplane.journal import RECORD_SIZE, Journal, Record, load, pack, parse
+from coriolis.dataplane.journal import Journal, load
+from coriolis.dataplane.records import RECORD_SIZE, Record, pack, parse
 from coriolis.dataplane.types import LEAF_SIZE
 
 SIZE = 4 * LEAF_SIZE
