@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two workers copy at the same time under one budget: they share it, and feel it being changed.
+
+Conductor, scheduler, store and workers are the real ones, each worker with its own fork server and copying processes;
+the clouds are fakes with real bytes behind real NBD servers.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from coriolis.commands import bandwidth_budgets, migrations
+from coriolis.commands.bandwidth_budgets import NewBudget
+from coriolis.commands.caller import Caller
+from coriolis.commands.endpoints import NewEndpoint
+from coriolis.commands.migrations import NewMigration
+from coriolis.conductor.service import ConductorService, ConductorSettings
+from coriolis.providers.fake.cloud import Cloud
+from coriolis.rpc.local_bus import LocalBus
+from coriolis.runtime.secrets import Vault, create_keys
+from coriolis.scheduler.service import SchedulerService, SchedulerSettings
+from coriolis.store import actions, schema, streams
+from coriolis.store.engine import Database
+from coriolis.store.rows import Stream
+from coriolis.worker.agent import WorkerService
+from coriolis.worker.settings import VaultSettings, WorkerSettings
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(shutil.which("qemu-nbd") is None, reason="needs qemu-utils"),
+    pytest.mark.timeout(400),
+]
+
+MIB = 1 << 20
+MB = 10**6
+PATIENCE = 120.0
+CALLER = Caller(user_id="user", project_id="project", request_id="req-1")
+
+
+class House:
+    """Everything between the API and the platforms, with two workers on two hosts."""
+
+    def __init__(self, path: Path) -> None:
+        self.db = Database(f"sqlite:///{path}/engine.sqlite", synchronous="OFF")
+        schema.upgrade(self.db)
+        self.source, self.destination = Cloud.create(path / "source"), Cloud.create(path / "destination")
+        self._keys = path / "keys"
+        self.vault = Vault(create_keys(self._keys))
+        self._path = path
+        bus = LocalBus()
+        self.workers = [
+            WorkerService(
+                WorkerSettings(
+                    host=f"host-{number}",
+                    state_path=path / f"worker-{number}",
+                    providers=("fake",),
+                    slots=1,
+                    verify="none",
+                ),
+                bus,
+                VaultSettings(key_file=str(self._keys)),
+            )
+            for number in (1, 2)
+        ]
+        conductor = ConductorService(ConductorSettings(sync_seconds=5.0, poll_seconds=0.5), self.db, bus)
+        scheduler = SchedulerService(SchedulerSettings(poll_seconds=0.5), self.db, bus)
+        self.services = (conductor, scheduler, *self.workers)
+
+    def migrate(self, name: str) -> str:
+        ends = [
+            NewEndpoint(name=side, type="fake", sealed=self.vault.seal({"path": str(self._path / side)}))
+            for side in ("source", "destination")
+        ]
+        spec = NewMigration(
+            origin=ends[0],
+            destination=ends[1],
+            instances=(name,),
+            network_map={"net-a": "net-b"},
+            replication_count=1,
+        )
+        return migrations.create(self.db, CALLER, spec).id
+
+    def moving(self) -> list[Stream]:
+        return self.db.read(streams.running)
+
+    def until(self, condition: Callable[[], object], what: str) -> float:
+        """Seconds until the condition held."""
+        start = time.monotonic()
+        while not condition():
+            assert time.monotonic() < start + PATIENCE, f"in vain waited for: {what}"
+            time.sleep(0.05)
+        return time.monotonic() - start
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path)
+    for service in house.services:
+        service.start()
+    try:
+        house.until(lambda: all(worker.session_id for worker in house.workers), "two sessions")
+        yield house
+    finally:
+        for worker in house.workers:
+            worker.stop(drain=False)
+        for service in house.services[:2]:
+            service.stop()
+
+
+def near(rates: list[float | None], total: float) -> bool:
+    """All use about the same, and together about the total."""
+    known = [rate or 0.0 for rate in rates]
+    return len(known) == 2 and all(0.35 * total <= rate <= 0.65 * total for rate in known)
+
+
+def test_two_workers_share_a_budget_and_feel_a_change(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    piece = random.Random(7).randbytes(16 * MIB)
+    for name in ("vm-1", "vm-2"):
+        house.source.write(house.source.add_instance(name, disk_sizes=(320 * MIB,)), "disk-0", 0, piece * 18)
+    budget = bandwidth_budgets.create(
+        house.db,
+        NewBudget(name="wire", scope="project", target={"project_id": "project"}, bytes_per_second=8 * MB),
+    )
+    jobs = [house.migrate(name) for name in ("vm-1", "vm-2")]
+
+    house.until(lambda: near([one.granted for one in house.moving()], 8 * MB), "two fair shares of 8 MB/s")
+    house.until(lambda: near([one.used for one in house.moving()], 8 * MB), "two copies at 4 MB/s")
+    assert sum(one.used for one in house.moving()) <= 1.5 * 8 * MB
+
+    bandwidth_budgets.update(house.db, budget.id, {"bytes_per_second": 32 * MB})
+    felt = house.until(lambda: near([one.granted for one in house.moving()], 32 * MB), "fair shares of 32 MB/s")
+    fast = house.until(lambda: near([one.used for one in house.moving()], 32 * MB), "two copies at 16 MB/s")
+    with capsys.disabled():
+        print(f"\nnew shares after {felt:.1f} s, new rates measured {fast:.1f} s later")
+
+    bandwidth_budgets.update(house.db, budget.id, {"enabled": False})
+    done = {"COMPLETED", "ERROR", "CANCELED"}
+    house.until(
+        lambda: all(house.db.read(actions.get, job, None).last_execution_status in done for job in jobs), "the ends"
+    )
+    assert [house.db.read(actions.get, job, None).last_execution_status for job in jobs] == ["COMPLETED"] * 2
+
+
+def test_one_stream_at_a_time_and_no_stall(house: House) -> None:
+    piece = random.Random(7).randbytes(4 * MIB)
+    for name in ("vm-1", "vm-2"):
+        house.source.write(house.source.add_instance(name, disk_sizes=(32 * MIB,)), "disk-0", 0, piece * 8)
+    new = NewBudget(name="one", scope="project", target={"project_id": "project"}, streams=1, bytes_per_second=4 * MB)
+    bandwidth_budgets.create(house.db, new)
+    jobs = [house.migrate(name) for name in ("vm-1", "vm-2")]
+    house.until(lambda: sorted(one.granted or 0.0 for one in house.moving()) == [0.0, 4 * MB], "one moves, one waits")
+    house.until(
+        lambda: all(house.db.read(actions.get, job, None).last_execution_status == "COMPLETED" for job in jobs),
+        "both to be copied",
+    )
