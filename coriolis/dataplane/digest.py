@@ -14,8 +14,8 @@ of zeros, which is why holes need not be read.
 from __future__ import annotations
 
 import functools
-import itertools
 import mmap
+import re
 import struct
 from collections.abc import Iterator
 
@@ -29,6 +29,8 @@ _DOMAIN = b"coriolis disk 1\n"
 _RUN = 4096  # leaves handed to the hash at once
 
 _KNOWN, _ZERO, _DONE, _DOUBT = 1, 2, 4, 8
+_SAME = re.compile(rb"(.)\1*", re.DOTALL)
+_UNTRUSTED = re.compile(b"[" + b"".join(b"\\x%02x" % v for v in range(16) if not v & _KNOWN or v & _DOUBT) + b"]")
 
 
 def leaf_digest(data: memoryview | bytes | bytearray) -> bytes:
@@ -88,14 +90,12 @@ class LeafTable:
     def mostly_doubtful(self) -> bool:
         """True when most of the target may hold anything."""
         flags = self._flags[: self.count]
-        return 2 * sum(flags.count(value) for value in range(256) if value & _DOUBT) > self.count
+        return 2 * sum(flags.count(value) for value in range(_DOUBT, 2 * _DOUBT)) > self.count
 
     def spans(self, index: int, count: int) -> Iterator[tuple[int, int]]:
         """(index, count) pieces of a range, each of leaves about which the same is known."""
-        for _flags, group in itertools.groupby(self._flags[index : index + count]):
-            length = sum(1 for _ in group)
-            yield index, length
-            index += length
+        for same in _SAME.finditer(self._flags[index : index + count]):
+            yield index + same.start(), same.end() - same.start()
 
     def is_untouched(self, index: int) -> bool:
         """True while nothing was, or may have been, written to this leaf."""
@@ -118,42 +118,32 @@ class LeafTable:
 
     def runs(self) -> Iterator[tuple[int, int, bool]]:
         """(index, count, zero) of all trusted leaves; data leaves come one by one."""
-        index = 0
-        while index < self.count:
-            if not self.is_known(index):
-                index += 1
-            elif not self.is_zero(index):
-                yield index, 1, False
-                index += 1
-            else:
-                end = index + 1
-                while end < self.count and self.is_zero(end):
-                    end += 1
-                yield index, end - index, True
-                index = end
+        for index, count in self.spans(0, self.count):
+            if self.is_known(index):
+                if self.is_zero(index):
+                    yield index, count, True
+                else:
+                    yield from ((one, 1, False) for one in range(index, index + count))
 
     def missing(self) -> int | None:
         """The first leaf without a trusted digest, or None."""
-        for index, flags in enumerate(self._flags[: self.count]):
-            if not flags & _KNOWN or flags & _DOUBT:
-                return index
-        return None
+        found = _UNTRUSTED.search(self._flags[: self.count])
+        return None if found is None else found.start()
 
     def root(self) -> bytes:
         """Digest of the whole disk. Every leaf must be known."""
         state = blake3.blake3(_DOMAIN + struct.pack("<QQ", self.size, LEAF_SIZE))
-        for start in range(0, self.count, _RUN):
-            stop = min(start + _RUN, self.count)
-            flags = self._flags[start:stop]
-            if stop < self.count and flags.count(flags[0]) == len(flags) and flags[0] & _ZERO:
-                state.update(zero_digest() * len(flags))
-                continue
-            block = bytearray(self._digests[start * DIGEST_SIZE : stop * DIGEST_SIZE])
-            for i, value in enumerate(flags):
-                if value & _ZERO:
-                    length = leaf_span(start + i, self.size)[1]
-                    block[i * DIGEST_SIZE : (i + 1) * DIGEST_SIZE] = zero_digest(length)
-            state.update(block)
+        for start, count in self.spans(0, self.count):
+            zero = bool(self._flags[start] & _ZERO)
+            for index in range(start, start + count, _RUN):
+                stop = min(index + _RUN, start + count)
+                if not zero:
+                    state.update(self._digests[index * DIGEST_SIZE : stop * DIGEST_SIZE])
+                elif stop < self.count:
+                    state.update(zero_digest() * (stop - index))
+                else:  # the last leaf may be short
+                    state.update(zero_digest() * (stop - index - 1))
+                    state.update(zero_digest(leaf_span(stop - 1, self.size)[1]))
         return state.digest()
 
     def close(self) -> None:
