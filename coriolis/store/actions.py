@@ -152,7 +152,7 @@ def finished_before(conn: Connection, moment: dt.datetime, limit: int) -> list[s
     query = (
         select(action.c.id)
         .where(action.c.created_at < moment, action.c.last_execution_status.in_(_FINAL))
-        .where(or_(action.c.kind != TRANSFER, action.c.deleted_at < moment))
+        .where(or_(action.c.kind.in_((MIGRATION, DEPLOYMENT)), action.c.deleted_at < moment))
         .where(~open_one)
         .order_by(action.c.created_at, action.c.id)
         .limit(limit)

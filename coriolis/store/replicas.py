@@ -46,8 +46,8 @@ def put(conn: Connection, rows: Sequence[Replica]) -> None:
 
 
 def kept(conn: Connection, wanted: Mapping[Key, Sequence[str]], *, live_only: bool = False) -> dict[Key, list[Effect]]:
-    """What the ledger holds of the machines of transfers, and of the places of minion pools (kinds by machine): made by whichever execution and kept
-    since, oldest first. One statement."""
+    """What the ledger holds of the machines of transfers, and of the places of minion pools (kinds by machine): made by
+    whichever execution and kept since, oldest first. One statement."""
     found: dict[Key, list[Effect]] = {key: [] for key in wanted}
     if not wanted:
         return found

@@ -68,6 +68,9 @@ class Action:
     created_at: dt.datetime
     updated_at: dt.datetime | None
     deleted_at: dt.datetime | None
+    origin_minion_pool_id: str | None = None
+    destination_minion_pool_id: str | None = None
+    instance_osmorphing_minion_pool_mappings: dict[str, str] | None = None
 
     @property
     def replica_of(self) -> str:

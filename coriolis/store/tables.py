@@ -21,6 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from coriolis.store import minion_tables as minion_tables
 from coriolis.store import site_tables as site_tables  # so that whoever has the metadata has all tables
 from coriolis.store.types import Json, Moment, Seconds, long_text, name_type
 from coriolis.store.vocabulary import ID as _ID
@@ -88,11 +89,16 @@ action = Table(
     Column("created_at", Moment, nullable=False, comment="When it was made"),
     Column("updated_at", Moment, comment="When its row was last changed"),
     Column("deleted_at", Moment, comment="When a user deleted it; its rows stay until they are purged"),
+    Column("origin_minion_pool_id", _ID, comment="Pool whose machines serve the source"),
+    Column("destination_minion_pool_id", _ID, comment="Pool whose machines serve the destination"),
+    Column("instance_osmorphing_minion_pool_mappings", Json(), comment="Instance to the pool that morphs it"),
     Index("ix_action_list", "project_id", "kind", "created_at", "id"),
     Index("ix_action_origin", "origin_endpoint_id"),
     Index("ix_action_destination", "destination_endpoint_id"),
     Index("ix_action_transfer", "transfer_id"),
     Index("ix_action_deployer", "deployer_id"),
+    Index("ix_action_origin_pool", "origin_minion_pool_id"),
+    Index("ix_action_destination_pool", "destination_minion_pool_id"),
     comment="The user's jobs: migrations, transfers and deployments",
     **_INNODB,
 )
