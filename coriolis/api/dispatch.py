@@ -17,6 +17,7 @@ from coriolis.api import errors, validation
 from coriolis.api.answers import Stream, Text
 from coriolis.api.request import ApiRequest, Query
 from coriolis.api.services import Services
+from coriolis.api.watch import Busy
 from coriolis.api.wire import path_of
 from coriolis.domain.errors import CoriolisError, Invalid, NotFound, Unauthorized
 from coriolis.runtime import context as contexts
@@ -38,7 +39,7 @@ class Route:
     status: int = 200
     schema: Mapping[str, Any] | None = None  # JSON schema of the request's body
     query: tuple[str, ...] = ()
-    answer: Mapping[str, Any] | None = None  # JSON schema of the answer's body; None: it has none (204)
+    answer: Mapping[str, Any] | None = None  # JSON schema of the answer's body; with 204: of that some bodies get (200)
     produces: tuple[str, ...] = ("application/json",)  # media types of the answer; the first is the default
     fails: tuple[int, ...] = ()  # statuses beyond those that every such route has, for the documents
 
@@ -138,6 +139,8 @@ def answer(environ: dict[str, Any], table: Table, services: Services) -> webob.R
         return _answer(environ, table, services)
     except MethodNotAllowed as error:
         return errors.response(error, [("Allow", ", ".join(error.allowed))])
+    except Busy as error:
+        return errors.response(error, [("Retry-After", str(error.retry_after_seconds))])
     except CoriolisError as error:
         return errors.response(error)
 
@@ -169,6 +172,7 @@ def _answer(environ: dict[str, Any], table: Table, services: Services) -> webob.
         idempotency_key=_idempotency_key(environ),
         base_url=webob.Request(environ).application_url,
         media_type=_media_type(environ, route.produces),
+        last_event_id=environ.get("HTTP_LAST_EVENT_ID"),
     )
     return _render(route, route.handler(request, services))
 
@@ -202,13 +206,14 @@ def _media_type(environ: dict[str, Any], produces: Sequence[str]) -> str:
 
 
 def _render(route: Route, content: Any) -> webob.Response:
-    if route.status == 204:
+    if content is None:
         return webob.Response(status=204)
+    status = 200 if route.status == 204 else route.status
     if isinstance(content, Text):
         body = content.body.encode("utf-8")
-        return webob.Response(status=route.status, body=body, content_type=content.content_type, charset="UTF-8")
+        return webob.Response(status=status, body=body, content_type=content.content_type, charset="UTF-8")
     if isinstance(content, Stream):
         headers = [("Content-Type", content.content_type), ("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")]
-        return webob.Response(status=route.status, headerlist=headers, app_iter=content.chunks)
+        return webob.Response(status=status, headerlist=headers, app_iter=content.chunks)
     body = json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8")
-    return webob.Response(status=route.status, body=body, content_type="application/json", charset="UTF-8")
+    return webob.Response(status=status, body=body, content_type="application/json", charset="UTF-8")

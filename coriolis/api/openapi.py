@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from coriolis.api.answers import EVENT_STREAM
 from coriolis.api.dispatch import Route
 from coriolis.api.errors import FAULTS
 from coriolis.api.schemas.answers import TEXT, record
@@ -37,6 +38,7 @@ QUERY: dict[str, tuple[Json, str]] = {
     "since": (_WHOLE, "Wait until there are events after the one with this id, and give those"),
     "timeout": (_SECONDS, "Wait at most so many seconds"),
     "dry_run": ({"type": "boolean"}, "Check and plan only, make nothing"),
+    "delete_disks": ({"type": "boolean"}, "Also delete its disks on the destination"),
     "show_deleted": ({"type": "boolean"}, "Also what was deleted"),
     "show_expired": ({"type": "boolean"}, "Also what has expired"),
     "include_task_info": ({"type": "boolean"}, "Also what tasks have found out about each instance"),
@@ -63,6 +65,10 @@ ERROR = record(
             optional=("reason", "field"),
         )
     }
+)
+
+_STREAM_HEADERS: tuple[Json, ...] = (
+    {"name": "Last-Event-ID", "in": "header", "schema": _WHOLE, "description": "Go on after this event"},
 )
 
 _EVERY = (400, 404, 503)  # a bad query or path; the database may be away
@@ -114,7 +120,7 @@ def _operation(route: Route) -> dict[str, Json]:
         "operationId": operation_id(route),
         "summary": route.summary,
         "tags": ["versions" if route.policy is None else str(route.policy).split(":")[1]],
-        "parameters": [*_holes(route), *_queries(route)],
+        "parameters": [*_holes(route), *_queries(route), *(_STREAM_HEADERS if EVENT_STREAM in route.produces else ())],
         "responses": _responses(route),
     }
     if route.policy is None:
@@ -151,15 +157,22 @@ def statuses(route: Route) -> list[int]:
         wrong |= set(_WITH_BODY)
     if route.method == "DELETE":
         wrong.add(409)
-    return [route.status, *sorted(wrong)]
+    also = [200] if route.status == 204 and route.answer is not None else []
+    return [route.status, *also, *sorted(wrong)]
 
 
 def _responses(route: Route) -> dict[str, Json]:
-    good, *wrong = statuses(route)
-    answer: dict[str, Json] = {"description": http.HTTPStatus(good).phrase}
-    if route.answer is not None:
+    return {
+        str(status): _good(route, status) if status < 300 else {"$ref": "#/components/responses/Error"}
+        for status in statuses(route)
+    }
+
+
+def _good(route: Route, status: int) -> Json:
+    answer: dict[str, Json] = {"description": http.HTTPStatus(status).phrase}
+    if route.answer is not None and status != http.HTTPStatus.NO_CONTENT:
         answer["content"] = {kind: {"schema": _shown_as(kind, route)} for kind in route.produces}
-    return {str(good): answer, **{str(status): {"$ref": "#/components/responses/Error"} for status in wrong}}
+    return answer
 
 
 def _shown_as(kind: str, route: Route) -> Json:

@@ -72,7 +72,7 @@ def create(
         actions.insert(conn, row)
         run = jobs.Run(type=TYPE, recipe=recipe_of(row).name, platforms=platforms, request_id=caller.request_id)
         jobs.start(conn, row, run, now)
-        return row
+        return actions.get(conn, row.id, caller.scope, actions.DEPLOYMENT)
 
     return db.write(use)
 

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from coriolis.commands.caller import Caller
 from coriolis.domain.errors import Forbidden, Invalid
-from coriolis.store import endpoints, idempotency, regions
+from coriolis.store import endpoints, idempotency, purge, regions
 from coriolis.store.engine import Database
 from coriolis.store.rows import Endpoint
 
@@ -114,6 +114,7 @@ def delete(db: Database, caller: Caller, endpoint_id: str) -> None:
         user = endpoints.user_of(conn, endpoint_id)
         if user is not None:
             raise Forbidden(f"The endpoint is used by {user}. Delete that first.")
+        purge.actions(conn, endpoints.jobs_of(conn, endpoint_id))  # deleted ones: nobody else refers to it
         endpoints.delete(conn, [endpoint_id])
 
     db.write(use)

@@ -56,12 +56,19 @@ def start(conn: Connection, job: Action, run: Run, now: dt.datetime) -> Executio
     row = _execution(job, run, executions.next_number(conn, job.id), fence, state, now)
     positions = range(len(job.instances)) if run.positions is None else run.positions
     executions.insert(conn, row, [_machine(row, position, job.instances[position]) for position in positions])
-    if row.number > 1 or job.last_execution_status != ExecutionState.PENDING:
-        status = {"last_execution_status": ExecutionState.PENDING.value, "message": None, "updated_at": now}
+    if row.number > 1 or job.last_execution_status != _begun(job, run):
+        status = {"last_execution_status": _begun(job, run), "message": None, "updated_at": now}
         actions.update(conn, [{"b_id": job.id, **status}])
     if not run.waits:
         wake(conn, [row.id], now)
     return row
+
+
+def _begun(job: Action, run: Run) -> str:
+    """What the job shows of an execution that is accepted. Consoles follow what is RUNNING; PENDING is, by the
+    contract, a deployment that waits. (A migration, which the contract does not know, tells the two apart.)"""
+    accepted = ExecutionState.PENDING if job.kind == actions.MIGRATION or run.waits else ExecutionState.RUNNING
+    return accepted.value
 
 
 def release(conn: Connection, waiting: Sequence[Execution], now: dt.datetime) -> None:
@@ -69,6 +76,8 @@ def release(conn: Connection, waiting: Sequence[Execution], now: dt.datetime) ->
     state = ExecutionState.PENDING.value
     executions.update(conn, [{"b_id": run.id, "state": state, "updated_at": now} for run in waiting])
     executions.turn_instances(conn, [run.id for run in waiting], state, None, None)
+    status = {"last_execution_status": ExecutionState.RUNNING.value, "updated_at": now}
+    actions.update(conn, [{"b_id": run.action_id, **status} for run in waiting])
     wake(conn, [run.id for run in waiting], now)
 
 

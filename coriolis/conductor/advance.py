@@ -10,20 +10,15 @@ from collections.abc import Sequence
 
 from sqlalchemy.engine import Connection
 
-from coriolis.commands.jobs import stored_platforms
-from coriolis.conductor import replicas
+from coriolis.commands import graphs
 from coriolis.conductor.plans import Plans
-from coriolis.domain.compile import Options, compile_instance
 from coriolis.domain.errors import CoriolisError
 from coriolis.domain.facts import CancelAsked
-from coriolis.domain.model import ExecutionState, Task
-from coriolis.domain.recipe import base_name
-from coriolis.domain.recipes.book import RECIPES
+from coriolis.domain.model import ExecutionState
 from coriolis.domain.states import FINAL_EXECUTION_STATES
 from coriolis.store import actions, executions
 from coriolis.store.engine import Database
 from coriolis.store.events import NewEvent
-from coriolis.store.rows import Action, Execution
 
 LOG = logging.getLogger(__name__)
 
@@ -46,47 +41,20 @@ def _compile(conn: Connection, keys: Sequence[Key], now: dt.datetime) -> None:
     plans = Plans(conn, keys, now, dt.timedelta(0))
     runs = executions.find(conn, sorted({key[0] for key in keys}))
     jobs = actions.find(conn, sorted({run.action_id for run in runs.values()}))
-    seeds = replicas.seeds(conn, {key: jobs[runs[key[0]].action_id].replica_of for key in plans.graphs})
+    seeds = graphs.seeds(conn, {key: jobs[runs[key[0]].action_id].replica_of for key in plans.graphs})
     for key, graph in plans.graphs.items():
         if graph.state is not ExecutionState.PENDING:
             continue
         run = runs[key[0]]
         try:
             given = seeds.get(key, {})
-            plans.add(
-                key, compiled(run, jobs[run.action_id], graph.row.instance, frozenset(map(base_name, given))), given
-            )
+            plans.add(key, graphs.compiled(run, jobs[run.action_id], graph.row.instance, given), given)
             plans.turn(key, ExecutionState.RUNNING)
         except CoriolisError as error:
             plans.turn(key, ExecutionState.ERROR, error.message)
             text = f"{graph.row.instance}: {error.message}"
             plans.tell(NewEvent(execution_id=run.id, level="ERROR", message=text))
     plans.save()
-
-
-def compiled(run: Execution, job: Action, instance: str, seeds: frozenset[str] = frozenset()) -> list[Task]:
-    """The graph of one instance. What the platforms can do was written down when the job was accepted; ``seeds``: what
-    the replica holds.
-
-    :raises CoriolisError: the job does not compile
-    """
-    source, destination = stored_platforms(run)
-    return compile_instance(
-        RECIPES[run.recipe],
-        execution_id=run.id,
-        instance=instance,
-        source=source,
-        destination=destination,
-        options=Options(rounds=rounds(job, run), shutdown=run.shutdown_instances, seeds=seeds),
-    )
-
-
-def rounds(job: Action, run: Execution) -> int:
-    """How often an execution replicates. One that shuts the source down does it once before, so that little is left
-    to be copied while the source is off."""
-    if job.kind == actions.TRANSFER:
-        return 2 if run.shutdown_instances else 1
-    return job.replication_count
 
 
 def cancel_asked(db: Database, *, limit: int, quarantine: dt.timedelta) -> int:

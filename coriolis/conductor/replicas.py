@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What executions begin with of a replica, and what they leave of it.
+"""What executions leave of a replica.
 
 The row of a replica is written in the transaction that ends its machine's part of an execution; one transfer has one
 running execution at most, so nobody writes it meanwhile.
@@ -15,7 +15,6 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from coriolis.domain.model import ExecutionState, Role, Task, TaskState
-from coriolis.domain.recipe import REPLICA
 from coriolis.domain.recipes.deploy import DEPLOY_IN_PLACE
 from coriolis.domain.recipes.transfer import DELETE_DISKS, FORGET_SOURCE, REPLICATE
 from coriolis.store import actions, executions, outputs
@@ -26,21 +25,6 @@ Key = tuple[str, int]
 End = tuple[ExecutionState, tuple[Task, ...]]
 
 _WRITERS = frozenset({REPLICATE.name, DELETE_DISKS.name, FORGET_SOURCE.name, DEPLOY_IN_PLACE.name})
-
-
-def seeds(conn: Connection, transfers: Mapping[Key, str]) -> dict[Key, dict[str, Any]]:
-    """What the replica of each machine holds, by the names of the recipes. ``transfers``: by machine of a run."""
-    wanted = {key: (transfer_id, key[1]) for key, transfer_id in transfers.items()}
-    found = rows.find(conn, sorted(set(wanted.values())))
-    return {key: _seeds(found[place]) for key, place in wanted.items() if place in found}
-
-
-def _seeds(one: Replica) -> dict[str, Any]:
-    """Only of a complete replica the digests tell what the volumes hold."""
-    held = {"volumes": one.volumes, "layout": one.layout, "vm": one.vm, "snapshot": one.snapshot}
-    if one.complete:
-        held["digest"] = one.digest
-    return {f"{name}{REPLICA}": value for name, value in held.items() if value is not None}
 
 
 def settle(conn: Connection, ended: Mapping[Key, End], now: dt.datetime) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import and_, bindparam, exists, func, or_, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from coriolis.domain.errors import NotFound
 from coriolis.store import paging
 from coriolis.store.rows import Endpoint, load
-from coriolis.store.tables import action, endpoint
+from coriolis.store.tables import action, endpoint, execution
 
 ORDER = paging.Order(
     keys={
@@ -65,10 +65,18 @@ def update(conn: Connection, endpoint_id: str, values: Mapping[str, Any]) -> Non
 
 
 def user_of(conn: Connection, endpoint_id: str) -> str | None:
-    """The kind and id of a job that refers to the endpoint, if any."""
+    """The kind and id of a job that needs the endpoint, if any: one that is not deleted, or that still runs."""
     either = or_(action.c.origin_endpoint_id == endpoint_id, action.c.destination_endpoint_id == endpoint_id)
-    row = conn.execute(select(action.c.kind, action.c.id).where(either).limit(1)).first()
+    runs = exists().where(execution.c.action_id == action.c.id, execution.c.finished_at.is_(None))
+    needs = and_(either, or_(action.c.deleted_at.is_(None), runs))
+    row = conn.execute(select(action.c.kind, action.c.id).where(needs).limit(1)).first()
     return f"{row.kind} {row.id}" if row else None
+
+
+def jobs_of(conn: Connection, endpoint_id: str) -> list[str]:
+    """The ids of the jobs that refer to the endpoint."""
+    either = or_(action.c.origin_endpoint_id == endpoint_id, action.c.destination_endpoint_id == endpoint_id)
+    return list(conn.execute(select(action.c.id).where(either)).scalars())
 
 
 def delete(conn: Connection, endpoint_ids: Iterable[str]) -> None:

@@ -96,6 +96,20 @@ def latest(conn: Connection, action_ids: Sequence[str]) -> dict[str, Execution]:
     return {row.action_id: load(Execution, row) for row in conn.execute(query)}
 
 
+def latest_of_each(conn: Connection, action_ids: Sequence[str], limit: int) -> dict[str, list[Execution]]:
+    """The latest executions of each of these jobs, oldest first, deleted ones left out. One statement."""
+    found: dict[str, list[Execution]] = {action_id: [] for action_id in action_ids}
+    if not action_ids:
+        return found
+    mine = (execution.c.action_id.in_(list(action_ids)), execution.c.deleted_at.is_(None))
+    newest = func.row_number().over(partition_by=execution.c.action_id, order_by=execution.c.number.desc())
+    ranked = select(execution, newest.label("newest")).where(*mine).subquery()
+    columns = [ranked.c[column.name] for column in execution.c]
+    for row in conn.execute(select(*columns).where(ranked.c.newest <= limit).order_by(ranked.c.number)):
+        found[row.action_id].append(load(Execution, row))
+    return found
+
+
 def page(conn: Connection, action_id: str, wanted: paging.Page, *, statuses: Sequence[str] = ()) -> list[Execution]:
     """The executions of a job, deleted ones left out."""
     query = select(execution).where(execution.c.action_id == action_id, execution.c.deleted_at.is_(None))

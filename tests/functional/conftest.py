@@ -89,8 +89,8 @@ def api(anonymous: TestApp) -> TestApp:
 def endpoints(api: TestApp, desk: Desk) -> tuple[dict[str, Any], dict[str, Any]]:
     """Two endpoints of the null platform."""
     made = []
-    for name in ("from", "to"):
-        body = {"endpoint": {"name": name, "type": "null", "connection_info": {"instances": 25}}}
+    for name, count in (("from", 25), ("to", 26)):
+        body = {"endpoint": {"name": name, "type": "null", "connection_info": {"instances": count}}}
         made.append(api.post_json(f"{PREFIX}/endpoints", body).json["endpoint"])
     return made[0], made[1]
 

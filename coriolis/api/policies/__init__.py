@@ -7,6 +7,7 @@ from oslo_policy import policy
 
 from coriolis.api.policies import (
     bandwidth_budgets,
+    deployments,
     diagnostics,
     endpoints,
     events,
@@ -16,11 +17,14 @@ from coriolis.api.policies import (
     regions,
     services,
     tasks,
+    transfer_executions,
+    transfers,
 )
 from coriolis.runtime.policy import PERSONAS
 
 _NOUNS = {
     "bandwidth_budgets": bandwidth_budgets.RULES,
+    "deployments": deployments.RULES,
     "diagnostics": diagnostics.RULES,
     "endpoints": endpoints.RULES,
     "events": events.RULES,
@@ -30,6 +34,8 @@ _NOUNS = {
     "regions": regions.RULES,
     "services": services.RULES,
     "tasks": tasks.RULES,
+    "transfer_executions": transfer_executions.RULES,
+    "transfers": transfers.RULES,
 }
 
 

@@ -8,11 +8,23 @@ Paths without a policy are public and whole; the others are below ``/v1/{project
 from __future__ import annotations
 
 from coriolis.api.dispatch import Route
-from coriolis.api.routes import bandwidth_budgets, endpoints, inventory, migrations, providers, sites, versions
+from coriolis.api.routes import (
+    bandwidth_budgets,
+    deployments,
+    endpoints,
+    inventory,
+    migrations,
+    providers,
+    sites,
+    transfers,
+    versions,
+)
 
 ROUTES: tuple[Route, ...] = (
     *versions.ROUTES,
     *migrations.ROUTES,
+    *transfers.ROUTES,
+    *deployments.ROUTES,
     *endpoints.ROUTES,
     *inventory.ROUTES,
     *providers.ROUTES,

@@ -7,7 +7,7 @@ from coriolis.api.dispatch import Route
 from coriolis.api.paging import PAGE
 from coriolis.api.schemas import migrations as schemas
 from coriolis.api.schemas import tasks as task_schemas
-from coriolis.api.v1 import events, migrations, progress_updates, tasks
+from coriolis.api.v1 import events, history, migrations, progress_updates, tasks
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -58,18 +58,20 @@ ROUTES: tuple[Route, ...] = (
         path="/migrations/{migration_id}/actions",
         handler=migrations.action,
         policy="migration:migrations:cancel",
-        summary="Cancel a migration",
+        summary="Cancel a migration, or retry what it did not complete",
         status=204,
         schema=schemas.ACTION,
+        answer=schemas.ONE_MIGRATION,
     ),
     Route(
         method="POST",
         path="/migrations/{migration_id}/action",
         handler=migrations.action,
         policy="migration:migrations:cancel",
-        summary="Cancel a migration (the path of the first release)",
+        summary="Cancel a migration, or retry what it did not complete (the path of the first release)",
         status=204,
         schema=schemas.ACTION,
+        answer=schemas.ONE_MIGRATION,
     ),
     Route(
         method="GET",
@@ -102,8 +104,9 @@ ROUTES: tuple[Route, ...] = (
         path="/migrations/{migration_id}/events",
         handler=events.index,
         policy="migration:events:list",
-        summary="List what happened, oldest first",
-        query=PAGE,
+        summary="List what happened, oldest first; wait for more (since), or get it as it comes (text/event-stream)",
+        query=history.QUERY,
         answer=task_schemas.EVENTS,
+        produces=history.PRODUCES,
     ),
 )

@@ -126,7 +126,8 @@ ACTION: Schema = {
             "type": ["object", "null"],
             "properties": {"force": _FLAG},
             "additionalProperties": False,
-        }
+        },
+        "retry": _OBJECT,
     },
     "additionalProperties": False,
     "minProperties": 1,

@@ -71,11 +71,16 @@ def delete(request: ApiRequest, services: Services) -> None:
     commands.delete(services.db, request.caller, object_id(request, "migration_id", "migration"))
 
 
-def action(request: ApiRequest, services: Services) -> None:
-    """The only action is cancel."""
+def action(request: ApiRequest, services: Services) -> Json:
+    """Cancel, or retry the instances that failed: that answers with the migration."""
+    if "retry" in request.body:
+        row = commands.retry(services.db, request.caller, object_id(request, "migration_id", "migration"))
+        services.bus.cast(CONDUCTOR, NEWS)
+        return {"migration": _whole(row, services)}
     force = bool((request.body["cancel"] or {}).get("force"))
     commands.cancel(services.db, request.caller, object_id(request, "migration_id", "migration"), force=force)
     services.bus.cast(CONDUCTOR, NEWS)
+    return None
 
 
 def find(request: ApiRequest, services: Services) -> Action:

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Deployments of transfers."""
+
+from __future__ import annotations
+
+from coriolis.api.dispatch import Route
+from coriolis.api.paging import PAGE
+from coriolis.api.schemas import deployments as schemas
+from coriolis.api.v1 import deployments
+
+_FILTERS = (*PAGE, "status", "show_deleted", "include_task_info")
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="GET",
+        path="/deployments",
+        handler=deployments.index,
+        policy="migration:deployments:list",
+        summary="List deployments, newest first",
+        query=_FILTERS,
+        answer=schemas.DEPLOYMENTS,
+    ),
+    Route(
+        method="GET",
+        path="/deployments/detail",
+        handler=deployments.index,
+        policy="migration:deployments:list",
+        summary="List deployments (the same list, for older clients)",
+        query=_FILTERS,
+        answer=schemas.DEPLOYMENTS,
+    ),
+    Route(
+        method="POST",
+        path="/deployments",
+        handler=deployments.create,
+        policy="migration:deployments:create",
+        summary="Deploy the replicas of a transfer",
+        schema=schemas.CREATE,
+        answer=schemas.ONE_DEPLOYMENT,
+    ),
+    Route(
+        method="GET",
+        path="/deployments/{deployment_id}",
+        handler=deployments.show,
+        policy="migration:deployments:show",
+        summary="Show a deployment with its tasks",
+        query=("include_task_info",),
+        answer=schemas.ONE_DEPLOYMENT,
+    ),
+    Route(
+        method="DELETE",
+        path="/deployments/{deployment_id}",
+        handler=deployments.delete,
+        policy="migration:deployments:delete",
+        summary="Delete a deployment that has ended, or waits",
+        status=204,
+    ),
+    Route(
+        method="POST",
+        path="/deployments/{deployment_id}/actions",
+        handler=deployments.action,
+        policy="migration:deployments:cancel",
+        summary="Cancel a deployment, or retry what it did not complete",
+        status=204,
+        schema=schemas.ACTION,
+        answer=schemas.ONE_DEPLOYMENT,
+    ),
+    Route(
+        method="POST",
+        path="/deployments/{deployment_id}/action",
+        handler=deployments.action,
+        policy="migration:deployments:cancel",
+        summary="Cancel a deployment, or retry what it did not complete (the path of the first release)",
+        status=204,
+        schema=schemas.ACTION,
+        answer=schemas.ONE_DEPLOYMENT,
+    ),
+)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Deployments: create, look, cancel, retry, delete."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from coriolis.api.idempotency import request_hash
+from coriolis.api.paging import page
+from coriolis.api.request import ApiRequest
+from coriolis.api.schemas.jobs import STATUSES
+from coriolis.api.schemas.transfers import LATER
+from coriolis.api.schemas.user_scripts import is_empty, normalise
+from coriolis.api.services import Services
+from coriolis.api.v1 import runs
+from coriolis.api.v1.identifiers import object_id
+from coriolis.api.views import deployments as view
+from coriolis.api.views import jobs as job_views
+from coriolis.commands import deployments as commands
+from coriolis.commands.deployments import NewDeployment
+from coriolis.domain.errors import Invalid, NotFound
+from coriolis.rpc.messages import CONDUCTOR
+from coriolis.store import actions, executions
+from coriolis.store.rows import Action
+
+Json = Any
+
+
+def index(request: ApiRequest, services: Services) -> Json:
+    """One row per deployment; with ``include_task_info`` also its tasks and what is known of its machines."""
+    wanted = page(request.query, services.settings.max_limit)
+    statuses = runs.statuses(request.query.all("status"), STATUSES)
+    deleted = request.query.flag("show_deleted")
+    with services.db.reader() as conn:
+        rows = actions.page(
+            conn, request.project_id, wanted, kind=actions.DEPLOYMENT, statuses=statuses, deleted=deleted
+        )
+        if request.query.flag("include_task_info"):
+            return {"deployments": _whole(conn, rows, info=True)}
+    return {"deployments": [{**view.deployment(row), "executions": []} for row in rows]}
+
+
+def create(request: ApiRequest, services: Services) -> Json:
+    order = read(request, services)
+    row = commands.create(
+        services.db,
+        request.caller,
+        order,
+        idempotency_key=request.idempotency_key,
+        request_hash=request_hash(services.vault, "deployments", request.body),
+    )
+    return _answer(row, services)
+
+
+def show(request: ApiRequest, services: Services) -> Json:
+    row = find(request, services)
+    with services.db.reader() as conn:
+        return {"deployment": _whole(conn, [row], info=request.query.flag("include_task_info"))[0]}
+
+
+def delete(request: ApiRequest, services: Services) -> None:
+    commands.delete(services.db, request.caller, object_id(request, "deployment_id", "deployment"))
+
+
+def action(request: ApiRequest, services: Services) -> Json:
+    """Cancel, or retry the instances that failed: that answers with the deployment."""
+    key = object_id(request, "deployment_id", "deployment")
+    if "retry" in request.body:
+        return _answer(commands.retry(services.db, request.caller, key), services)
+    force = bool((request.body["cancel"] or {}).get("force"))
+    commands.cancel(services.db, request.caller, key, force=force)
+    services.bus.cast(CONDUCTOR, runs.NEWS)
+    return None
+
+
+def find(request: ApiRequest, services: Services) -> Action:
+    """The deployment of the path. :raises NotFound: there is none that the caller may see"""
+    key = object_id(request, "deployment_id", "deployment")
+    with services.db.reader() as conn:
+        return actions.get(conn, key, request.caller.scope, actions.DEPLOYMENT)
+
+
+def read(request: ApiRequest, services: Services) -> NewDeployment:
+    """The wish in the body. What it leaves out has the contract's defaults; null means: as the transfer has it.
+
+    :raises Invalid: names the field. :raises NotFound: no such transfer
+    """
+    body: dict[str, Json] = request.body["deployment"]
+    name = "instance_osmorphing_minion_pool_mappings"
+    if body.get(name):
+        raise Invalid(f"deployment.{name}: {LATER[name]}: leave it out", field=f"deployment.{name}")
+    try:
+        key = str(uuid.UUID(body["transfer_id"]))
+    except ValueError:
+        raise NotFound(f"There is no transfer {body['transfer_id'][:64]!r}: an id is a UUID") from None
+    inherits = "user_scripts" in body and body["user_scripts"] is None
+    order = NewDeployment(
+        transfer_id=key,
+        clone_disks=body.get("clone_disks", True),
+        force=bool(body.get("force")),
+        skip_os_morphing=body.get("skip_os_morphing", False),
+        user_scripts=None if inherits else normalise(body.get("user_scripts"), "deployment.user_scripts"),
+    )
+    _refuse_scripts(order, request, services)
+    return order
+
+
+def _refuse_scripts(order: NewDeployment, request: ApiRequest, services: Services) -> None:
+    with services.db.reader() as conn:
+        transfer = actions.get(conn, order.transfer_id, request.caller.scope, actions.TRANSFER)
+    scripts = transfer.user_scripts if order.user_scripts is None else dict(order.user_scripts)
+    skipped = transfer.skip_os_morphing if order.skip_os_morphing is None else order.skip_os_morphing
+    if not is_empty(scripts) and not skipped:
+        raise Invalid(
+            "deployment.user_scripts: this release does not run scripts in the guest: leave them out, or set "
+            "skip_os_morphing to true to have them stored and not run",
+            field="deployment.user_scripts",
+        )
+
+
+def _answer(row: Action, services: Services) -> Json:
+    services.bus.cast(CONDUCTOR, runs.NEWS)
+    with services.db.reader() as conn:
+        return {"deployment": _whole(conn, [row], info=False)[0]}
+
+
+def _whole(conn: Connection, rows: list[Action], *, info: bool) -> list[Json]:
+    """With the tasks of their latest runs. A constant number of statements."""
+    found = executions.latest(conn, [row.id for row in rows])
+    tasks = runs.tasks_of(conn, {row.id: row for row in rows}, list(found.values()))
+    machines = runs.machines(conn, rows) if info else {}
+    return [
+        {
+            **view.deployment(row),
+            "tasks": tasks[found[row.id].id] if row.id in found else [],
+            **({"info": job_views.info(row.instances, machines[row.id])} if info else {}),
+        }
+        for row in rows
+    ]

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Executions of a transfer: start, look, cancel, retry, delete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coriolis.api.idempotency import request_hash
+from coriolis.api.paging import page
+from coriolis.api.request import ApiRequest
+from coriolis.api.schemas.jobs import STATUSES
+from coriolis.api.services import Services
+from coriolis.api.v1 import runs, transfers
+from coriolis.api.v1.identifiers import object_id
+from coriolis.commands import executions as commands
+from coriolis.rpc.messages import CONDUCTOR
+from coriolis.store import executions as queries
+
+Json = Any
+
+
+def index(request: ApiRequest, services: Services) -> Json:
+    wanted = page(request.query, services.settings.max_limit)
+    states = runs.stored_states(runs.statuses(request.query.all("status"), STATUSES))
+    row = transfers.find(request, services)
+    with services.db.reader() as conn:
+        found = queries.page(conn, row.id, wanted, statuses=states)
+        return {"executions": runs.shown(conn, row, found)}
+
+
+def create(request: ApiRequest, services: Services) -> Json:
+    """The body may be absent, or without its envelope."""
+    body = request.body or {}
+    wish = body.get("execution") or body
+    row = transfers.find(request, services)
+    run = commands.create(
+        services.db,
+        request.caller,
+        row.id,
+        shutdown_instances=bool(wish.get("shutdown_instances")),
+        auto_deploy=bool(wish.get("auto_deploy")),
+        idempotency_key=request.idempotency_key,
+        request_hash=request_hash(services.vault, f"executions of {row.id}", wish),
+    )
+    return transfers.answer(run, row, services)
+
+
+def show(request: ApiRequest, services: Services) -> Json:
+    row = transfers.find(request, services)
+    key = object_id(request, "execution_id", "execution")
+    with services.db.reader() as conn:
+        return {"execution": runs.shown(conn, row, [queries.of_action(conn, row.id, key)])[0]}
+
+
+def delete(request: ApiRequest, services: Services) -> None:
+    row = transfers.find(request, services)
+    commands.delete(services.db, request.caller, row.id, object_id(request, "execution_id", "execution"))
+
+
+def action(request: ApiRequest, services: Services) -> Json:
+    """Cancel, or retry the instances that failed: that answers with the new execution."""
+    row = transfers.find(request, services)
+    key = object_id(request, "execution_id", "execution")
+    if "retry" in request.body:
+        return transfers.answer(commands.retry(services.db, request.caller, row.id, key), row, services)
+    force = bool((request.body["cancel"] or {}).get("force"))
+    commands.cancel(services.db, request.caller, row.id, key, force=force)
+    services.bus.cast(CONDUCTOR, runs.NEWS)
+    return None

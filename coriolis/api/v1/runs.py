@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Executions with their tasks, for whoever shows some: a constant number of statements for any number of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from coriolis.api.views import executions as view
+from coriolis.api.views import tasks as task_views
+from coriolis.commands import graphs
+from coriolis.domain.errors import Invalid
+from coriolis.domain.model import ExecutionState
+from coriolis.rpc.messages import Wake
+from coriolis.store import events, progress, replicas, tasks
+from coriolis.store.rows import Action, Execution, Replica
+
+Json = Any
+
+NEWS = Wake(what="advance")  # a hint: without it, the conductor finds what is new at its next look
+
+_EVENTS_SHOWN = 200  # of each task; .../events has all
+
+
+def statuses(words: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The states in which rows have one of these statuses. :raises Invalid: one is no status"""
+    for word in words:
+        if word not in known:
+            raise Invalid(f"status must be one of {', '.join(sorted(known))}, not {word[:40]!r}", field="status")
+    return tuple(words)
+
+
+def stored_states(words: Sequence[str]) -> tuple[str, ...]:
+    """Of executions: what is accepted and has no graph yet is RUNNING on the wire."""
+    extra = (ExecutionState.PENDING.value,) if ExecutionState.RUNNING in words else ()
+    return (*(word for word in words if word != ExecutionState.PENDING), *extra) or tuple(words)
+
+
+def shown(conn: Connection, job: Action, runs: Sequence[Execution]) -> list[Json]:
+    """These executions of the job, with tasks, progress and the latest events."""
+    found = tasks_of(conn, {job.id: job}, runs)
+    return [view.execution(run, found[run.id]) for run in runs]
+
+
+def tasks_of(conn: Connection, jobs: Mapping[str, Action], runs: Sequence[Execution]) -> dict[str, list[Json]]:
+    """The tasks of these executions on the wire, by execution."""
+    stored = tasks.of_executions(conn, [run.id for run in runs])
+    rows = [task for found in stored.values() for task in found]
+    keys = [task.id for task in rows]
+    done = progress.of_tasks(conn, keys)
+    history = events.of_tasks(conn, keys, _EVENTS_SHOWN)
+    for run in runs:
+        if run.state == ExecutionState.PENDING and not stored[run.id]:
+            stored[run.id] = graphs.preview(conn, jobs[run.action_id], run)
+    return {run_id: task_views.tasks(found, done, history) for run_id, found in stored.items()}
+
+
+def machines(conn: Connection, rows: Sequence[Action]) -> dict[str, dict[str, Replica]]:
+    """What is known of the machines of each job, by name."""
+    wanted = {(row.replica_of, n): row.id for row in rows for n in range(len(row.instances))}
+    found: dict[str, dict[str, Replica]] = {row.id: {} for row in rows}
+    for place, one in replicas.find(conn, sorted(wanted)).items():
+        for row in rows:
+            if row.replica_of == place[0]:
+                found[row.id][one.instance] = one
+    return found

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Executions of transfers on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from coriolis.api.views.timestamps import stamps, text
+from coriolis.domain.model import ExecutionState
+from coriolis.store.rows import Execution
+
+Json = Any
+
+
+def status(row: Execution) -> str:
+    """What is accepted is RUNNING for the caller, whether or not its graph is stored already."""
+    return ExecutionState.RUNNING.value if row.state == ExecutionState.PENDING else row.state
+
+
+def execution(row: Execution, tasks: Sequence[Json]) -> dict[str, Json]:
+    return {
+        "id": row.id,
+        "action_id": row.action_id,
+        "number": row.number,
+        "type": row.type,
+        "status": status(row),
+        "message": row.message,
+        "percent": row.percent,
+        "bytes_done": row.bytes_done,
+        "bytes_total": row.bytes_total,
+        "shutdown_instances": row.shutdown_instances,
+        "auto_deploy": row.auto_deploy,
+        "started_at": text(row.started_at),
+        "finished_at": text(row.finished_at),
+        "tasks": list(tasks),
+        **stamps(row.created_at, row.updated_at),
+    }
