@@ -135,10 +135,16 @@ def test_two_rounds_from_inventory_to_a_running_copy(line: Line) -> None:
     earlier = line.outputs["snapshot"]
     result = line.run("snapshot", {"vm": line.outputs["vm"], "snapshot@prev": earlier})
     line.outputs["snapshot"] = result.outputs["snapshot"]
-    result = line.run("copy", {**line.copy_inputs(), "snapshot@prev": earlier}, item="disk-0")
+    result = line.run("copy", {**line.copy_inputs(), "snapshot@prev": earlier, "digest@prev": first}, item="disk-0")
     second = line.outputs["digest"] = result.outputs["digest"]
     assert second["mode"] == "dirty"
     assert second["bytes_read"] < 8 * MIB
+    assert [(one["number"], one["mode"]) for one in second["rounds"]] == [(1, "full"), (2, "dirty")]
+    assert second["rounds"][0]["digest"] == first["digest"]
+    assert second["forecast"]["churn_bytes_per_second"] > 0
+    assert second["forecast"]["next_milliseconds"] == second["forecast"]["final_milliseconds"]
+    said = [event.message for report in line.conductor.reports for event in report.events]
+    assert any("the next round would take" in text for text in said)
 
     verified = line.take("verify", "verified", "vm", "volumes", "digest", item="disk-0")
     assert (verified["mode"], verified["digest"]) == ("full", second["digest"])

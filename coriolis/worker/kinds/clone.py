@@ -10,7 +10,7 @@ from coriolis.domain.errors import Invalid
 from coriolis.domain.model import Json
 from coriolis.providers.api import Volume
 from coriolis.worker.job import Job
-from coriolis.worker.kinds import copy, verify
+from coriolis.worker.kinds import copy, history
 from coriolis.worker.sequence import Step
 
 
@@ -20,7 +20,7 @@ def steps(job: Job) -> Sequence[Step]:
 
 def _clone(job: Job) -> Json:
     old, new = _of_replica(job), copy.volume_of(job)
-    wanted = verify.own_digest(job, "digest@replica")
+    wanted = history.of_disk(job, "digest@replica")
     blocks = job.part("destination", "write_blocks")
     # Its bytes cannot change meanwhile: nothing else of the transfer runs.
     identity = f"replica/{old.ref}/{job.assign.fence}"

@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from coriolis import dataplane
+from coriolis.domain import convergence
 from coriolis.domain.errors import Invalid
 from coriolis.domain.model import Json
 from coriolis.providers.api import Snapshot, Volume
 from coriolis.worker import journals
 from coriolis.worker.job import Job
 from coriolis.worker.journal_mirror import ConductorMirror
-from coriolis.worker.kinds import streams
+from coriolis.worker.kinds import history, streams
 from coriolis.worker.sequence import Step
 
 _CHECKPOINT_SECONDS = 5.0
@@ -65,6 +67,7 @@ def moved(job: Job, source: dataplane.Source, sink: dataplane.Sink, volume: Volu
     context = job.context
     path = job.journal(volume)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    started = dt.datetime.now(dt.UTC)
     done = dataplane.copy_disk(
         source,
         sink,
@@ -76,6 +79,8 @@ def moved(job: Job, source: dataplane.Source, sink: dataplane.Sink, volume: Volu
         cancelled=context.cancelled.is_set,
     )
     job.checkpoint({"host": job.settings.host, "done": done.size})
+    line = history.line(done, started, dt.datetime.now(dt.UTC), source.identity)
+    rounds = history.with_line(history.earlier(job), line)
     return {
         "disk_id": job.item,
         "digest": done.digest,
@@ -88,7 +93,21 @@ def moved(job: Job, source: dataplane.Source, sink: dataplane.Sink, volume: Volu
         "bytes_resumed": done.bytes_resumed,
         "seconds": round(done.seconds, 3),
         "host": job.settings.host,
+        "volume": volume.ref,
+        "rounds": rounds,
+        "forecast": _foretell(job, done, rounds),
     }
+
+
+def _foretell(job: Job, done: dataplane.CopyResult, rounds: list[Json]) -> Json:
+    """Says how the rounds converge, in the progress and in the result."""
+    remaining = int(job.assign.params.get("rounds", 1)) - int(job.assign.params.get("round", 1))
+    found = history.forecast(rounds, done.size, remaining)
+    words = convergence.text(found)
+    if words is not None:
+        job.context.progress(job.item, done.size, done.size, f"{job.item}: {words}")
+        job.context.event("INFO", f"Disk {job.item}: round {done.round} took {done.seconds:.1f} s; it {words}.")
+    return history.to_json(found)
 
 
 def _mirror(job: Job, path: Path, volume: Volume) -> dataplane.Mirror | None:

@@ -10,7 +10,7 @@ from coriolis import dataplane
 from coriolis.domain.errors import Invalid
 from coriolis.domain.model import Json
 from coriolis.worker.job import Job
-from coriolis.worker.kinds import copy, streams
+from coriolis.worker.kinds import copy, history, streams
 from coriolis.worker.sequence import Step
 
 MODES = ("none", "sample", "full")
@@ -25,7 +25,7 @@ def _verify(job: Job) -> Json:
     mode = str(job.assign.params.get("verify") or job.settings.verify)
     if mode not in MODES:
         raise Invalid(f"There is no verification '{mode}'; choose one of {', '.join(MODES)}.")
-    wanted = own_digest(job, "digest")
+    wanted = history.of_disk(job, "digest")
     if wanted is None and not job.assign.replica:
         raise Invalid(f"Disk {job.item} has no digest to compare with.")
     if mode == "none" or wanted is None:
@@ -43,14 +43,6 @@ def _verify(job: Job) -> Json:
         "bytes_read": result.bytes_read,
         "seconds": round(result.seconds, 3),
     }
-
-
-def own_digest(job: Job, name: str) -> Json:
-    """What the copy of this task's disk reported; the input is of that disk, or of all of them. None: there is none"""
-    given = job.assign.inputs.get(name)
-    if given is None or "digest" in given:
-        return given
-    return given.get(job.item)
 
 
 def _check(job: Job, sink: dataplane.Sink, journal: Path, mode: str) -> dataplane.VerifyResult:
