@@ -42,13 +42,14 @@ class Run:
     auto_deploy: bool = False
     changes: Mapping[str, Json] | None = None
     waits: bool = False
+    minions: bool = False  # it uses machines of the job's minion pools, if it has any
     request_id: str | None = None
     id: str | None = None  # None: a new one
 
 
 def start(conn: Connection, job: Action, run: Run, now: dt.datetime) -> Execution:
     """Stores an execution of the job and lets a conductor know. The caller holds the job."""
-    state = ExecutionState.UNEXECUTED if run.waits else ExecutionState.PENDING
+    state = _first_state(job, run)
     if job.kind != actions.MIGRATION:
         fence = actions.hold(conn, job.replica_of, by=1).fence
     else:
@@ -59,14 +60,22 @@ def start(conn: Connection, job: Action, run: Run, now: dt.datetime) -> Executio
     if row.number > 1 or job.last_execution_status != _begun(job, run):
         status = {"last_execution_status": _begun(job, run), "message": None, "updated_at": now}
         actions.update(conn, [{"b_id": job.id, **status}])
-    if not run.waits:
+    if state is not ExecutionState.UNEXECUTED:
         wake(conn, [row.id], now)
     return row
+
+
+def _first_state(job: Action, run: Run) -> ExecutionState:
+    if run.waits:
+        return ExecutionState.UNEXECUTED
+    return ExecutionState.AWAITING_MINIONS if run.minions and job.minion_pools else ExecutionState.PENDING
 
 
 def _begun(job: Action, run: Run) -> str:
     """What the job shows of an execution that is accepted. Consoles follow what is RUNNING; PENDING is, by the
     contract, a deployment that waits. (A migration, which the contract does not know, tells the two apart.)"""
+    if _first_state(job, run) is ExecutionState.AWAITING_MINIONS:
+        return ExecutionState.AWAITING_MINIONS.value
     accepted = ExecutionState.PENDING if job.kind == actions.MIGRATION or run.waits else ExecutionState.RUNNING
     return accepted.value
 
@@ -107,7 +116,7 @@ def cancel(conn: Connection, job: Action, run: Execution | None, *, force: bool,
     if held is None or held.state in FINAL_EXECUTION_STATES:
         state = held.state if held else job.last_execution_status
         raise InvalidState(f"The {job.kind} is {state} already; there is nothing to cancel.")
-    if held.state == ExecutionState.UNEXECUTED:
+    if held.state in (ExecutionState.UNEXECUTED, ExecutionState.AWAITING_MINIONS):
         end_waiting(conn, [held], ExecutionState.CANCELED, "Cancelled before it began.", now)
         return
     if held.cancel_requested and not force:

@@ -35,6 +35,7 @@ SOURCE, DESTINATION = "source", "destination"
 ALLOCATE, REFRESH, DEALLOCATE, RETIRE, PREPARE = (
     f"minion_pool_{word}_minions" for word in ("allocate", "refresh", "deallocate", "retire", "prepare")
 )
+TYPES = frozenset({ALLOCATE, REFRESH, DEALLOCATE, RETIRE, PREPARE})
 CHANGEABLE = frozenset(
     {
         "name",
@@ -240,24 +241,19 @@ def check_pools(
             )
 
 
-def pools_of(job: Action) -> list[str]:
-    """The pools from which the job's executions take a machine for each instance."""
-    return sorted({pool for pool in (job.origin_minion_pool_id, job.destination_minion_pool_id) if pool is not None})
-
-
-def serve(conn: Connection, job: Action, run: Execution, now: dt.datetime) -> None:
+def serve(conn: Connection, job: Action, run: Execution, now: dt.datetime) -> bool:
     """Reserves the machines that a waiting execution needs, if all are to be had, and begins to make them ready; they
-    are ready when the pool's own execution ends. If not, it goes on waiting."""
-    pools = minion_pools.hold(conn, pools_of(job))
+    are ready when the pool's own execution ends. If not (False), it goes on waiting."""
+    pools = minion_pools.hold(conn, job.minion_pools)
     count = len(executions.instances_of(conn, [run.id])[run.id])
     choices: dict[str, Choice] = {}
     machines = minion_pools.machines(conn, sorted(pools))
     for pool in pools.values():
         if PoolStatus(pool.status) not in SERVING:
-            return
+            return False
         choice = choose([one.rule for one in machines[pool.id]], count, pool.maximum_minions)
         if choice is None:
-            return
+            return False
         choices[pool.id] = choice
     for pool_id, choice in choices.items():
         mine = [one for one in machines[pool_id] if one.position in choice.existing]
@@ -265,6 +261,7 @@ def serve(conn: Connection, job: Action, run: Execution, now: dt.datetime) -> No
         _turn(conn, mine, MachineStatus.HEALTHCHECKING, now, owner)
         minion_pools.add_machines(conn, [_machine(pool_id, position, now, **owner) for position in choice.new])
         start(conn, pool_id, PREPARE, READY_MINIONS, [*choice.existing, *choice.new], now, run.request_id)
+    return True
 
 
 def start(

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the end of an execution means for minion pools, and what pools do by themselves.
-
-Called in the transaction that ends the execution: a machine is ready, given back or gone at the moment at which its
-execution is over.
-"""
+"""What the end of a pool's execution means for its machines, and what pools do by themselves."""
 
 from __future__ import annotations
 
@@ -24,35 +20,13 @@ from coriolis.store.rows import Action, Execution, ExecutionInstance
 
 
 def over(conn: Connection, job: Action, run: Execution, now: dt.datetime) -> None:
-    """After the end of an execution of any job. No statement when it has nothing to do with pools."""
-    if job.kind == minion_pools.KIND:
-        _pool_run_over(conn, job.id, run, now)
-    elif commands.pools_of(job):
-        give_back(conn, job, run, now)
-
-
-def give_back(conn: Connection, job: Action, run: Execution, now: dt.datetime) -> None:
-    """The machines of a job's execution are free again, and may serve the next one that waits."""
-    pools = minion_pools.hold(conn, commands.pools_of(job))
-    held = minion_pools.held_by(conn, run.id)
-    free = {"action_id": None, "execution_id": None, "updated_at": now}
-    used = [one.id for one in held if one.status == MachineStatus.IN_USE]
-    minion_pools.update_machines(conn, used, {**free, "status": MachineStatus.AVAILABLE.value, "last_used_at": now})
-    # Those that are still being made ready become available when that is over.
-    minion_pools.update_machines(conn, [one.id for one in held if one.id not in used], free)
-    for pool_id in pools:
-        _serve_waiting(conn, pool_id, now)
-
-
-def _pool_run_over(conn: Connection, pool_id: str, run: Execution, now: dt.datetime) -> None:
-    pool = minion_pools.hold(conn, [pool_id]).get(pool_id)
+    """In the transaction in which an execution of a pool ends: its machines are ready, off or gone."""
+    pool = minion_pools.hold(conn, [job.id]).get(job.id)
     if pool is None:
         return
     ends = {one.position: one for one in executions.instances_of(conn, [run.id])[run.id]}
-    machines = [one for one in minion_pools.machines(conn, [pool_id])[pool_id] if one.position in ends]
-    settle = _SETTLE[run.type]
-    settle(conn, pool, machines, ends, now)
-    _serve_waiting(conn, pool_id, now)
+    machines = [one for one in minion_pools.machines(conn, [pool.id])[pool.id] if one.position in ends]
+    _SETTLE[run.type](conn, pool, machines, ends, now)
 
 
 def _readied(
@@ -122,7 +96,9 @@ def _deleted(
     if pool.status == PoolStatus.DEALLOCATING_MACHINES:
         _turn(conn, pool, PoolStatus.ERROR if stuck else PoolStatus.DEALLOCATED, now)
         message = f"The minion pool {pool.name} was deallocated."
-        jobs.end_waiting(conn, minion_pools.waiting(conn, pool.id), ExecutionState.ERROR_MINIONS, message, now)
+        waiting = minion_pools.waiting(conn, pool.id)
+        if waiting:
+            jobs.end_waiting(conn, waiting, ExecutionState.ERROR_MINIONS, message, now)
 
 
 def _retired(
@@ -152,13 +128,6 @@ _SETTLE: dict[
 }
 
 
-def _serve_waiting(conn: Connection, pool_id: str, now: dt.datetime) -> None:
-    waiting = minion_pools.waiting(conn, pool_id)
-    found = actions.find(conn, sorted({run.action_id for run in waiting}))
-    for run in waiting:
-        commands.serve(conn, found[run.action_id], run, now)
-
-
 def _turn(conn: Connection, pool: MinionPool, status: PoolStatus, now: dt.datetime) -> None:
     minion_pools.update(conn, pool.id, {"status": status.value, "updated_at": now})
 
@@ -166,28 +135,51 @@ def _turn(conn: Connection, pool: MinionPool, status: PoolStatus, now: dt.dateti
 # ---- by themselves ---------------------------------------------------------------------------------------------
 
 
-def retire_idle(db: Database) -> int:
-    """Deletes or switches off machines beyond the minimum that nobody has used for the pool's idle time; gives how many
-    pools were looked at."""
+def turn(db: Database) -> bool:
+    """Takes machines back from executions that are over, gives machines to those that wait for them, and retires what
+    nobody uses. Gives whether anything was done."""
     now = db.utcnow()
-    found = db.read(minion_pools.idle_since, now)
-    for pool_id in found:
-        db.write(_retire, pool_id, now)
-    return len(found)
+    ended = db.read(minion_pools.ended_users)
+    for execution_id in ended:
+        db.write(_give_back, execution_id, now)
+    waiting = db.read(minion_pools.waiting)
+    begun = [run for run in waiting if db.write(_serve, run.id, now)]
+    idle = [pool_id for pool_id in db.read(minion_pools.idle_since, now) if db.write(_retire, pool_id, now)]
+    return bool(ended or begun or idle)
 
 
-def _retire(conn: Connection, pool_id: str, now: dt.datetime) -> None:
+def _give_back(conn: Connection, execution_id: str, now: dt.datetime) -> None:
+    held = minion_pools.held_by(conn, execution_id)
+    minion_pools.hold(conn, {one.pool_id for one in held})
+    free = {"action_id": None, "execution_id": None, "updated_at": now}
+    held = minion_pools.held_by(conn, execution_id)
+    used = [one.id for one in held if one.status == MachineStatus.IN_USE]
+    available = {**free, "status": MachineStatus.AVAILABLE.value, "last_used_at": now}
+    minion_pools.update_machines(conn, used, available)
+    # Those that are still being made ready become available when that is over.
+    minion_pools.update_machines(conn, [one.id for one in held if one.id not in used], free)
+
+
+def _serve(conn: Connection, execution_id: str, now: dt.datetime) -> bool:
+    run = executions.hold_runs(conn, [execution_id]).get(execution_id)
+    if run is None or run.state != ExecutionState.AWAITING_MINIONS or minion_pools.held_by(conn, execution_id):
+        return False
+    return commands.serve(conn, actions.find(conn, [run.action_id])[run.action_id], run, now)
+
+
+def _retire(conn: Connection, pool_id: str, now: dt.datetime) -> bool:
     pool = minion_pools.hold(conn, [pool_id]).get(pool_id)
     if pool is None or PoolStatus(pool.status) not in SERVING:
-        return
+        return False
     machines = minion_pools.machines(conn, [pool_id])[pool_id]
     deletes = pool.minion_retention_strategy == Retention.DELETE
     counted = machines if deletes else [one for one in machines if one.powered_on]
     idle = dt.timedelta(seconds=pool.minion_max_idle_time)
     places = surplus([one.rule for one in counted], pool.minimum_minions, idle, now)
     if not places:
-        return
+        return False
     status = MachineStatus.DEALLOCATING if deletes else MachineStatus.POWERING_OFF
     ids = [one.id for one in machines if one.position in places]
     minion_pools.update_machines(conn, ids, {"status": status.value, "updated_at": now})
     commands.start(conn, pool_id, commands.RETIRE, DELETE_MINIONS if deletes else POWER_OFF_MINIONS, places, now)
+    return True

@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from coriolis.commands import jobs
+from coriolis.commands import minion_pools as pool_commands
+from coriolis.conductor import minion_pools
 from coriolis.domain import progress
 from coriolis.domain.model import ExecutionState
 from coriolis.domain.states import FINAL_EXECUTION_STATES
@@ -61,6 +63,14 @@ def runs(conn: Connection, execution_ids: Sequence[str], now: dt.datetime) -> No
     for run, change in changed:
         if change["finished_at"] is not None:
             _over(conn, run, ExecutionState(change["state"]), now)
+    _pools_over(conn, [run for run, change in changed if change["finished_at"] is not None], now)
+
+
+def _pools_over(conn: Connection, ended: Sequence[Execution], now: dt.datetime) -> None:
+    mine = [run for run in ended if run.type in pool_commands.TYPES]
+    found = actions.find(conn, sorted({run.action_id for run in mine}))
+    for run in mine:
+        minion_pools.over(conn, found[run.action_id], run, now)
 
 
 def _results(before: Action | None, instances: Sequence[ExecutionInstance]) -> dict[str, Any] | None:

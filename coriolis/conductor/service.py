@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Gauge
 
-from coriolis.conductor import advance, governor, ingest, janitor, journals, ledger, reaper, relay
+from coriolis.conductor import advance, governor, ingest, janitor, journals, ledger, minion_pools, reaper, relay
 from coriolis.rpc.bus import Bus, Handler, Served
 from coriolis.rpc.messages import (
     CONDUCTOR,
@@ -76,6 +76,7 @@ class ConductorService:
         self._advance = Loop("advance", self._advance_turn, settings.poll_seconds, GATHER)
         self._relay = Loop("relay", self._relay_turn, min(RELAY_PAUSE, settings.poll_seconds), GATHER)
         self._reaper = Loop("reaper", self._reaper_turn, min(settings.poll_seconds, settings.lease_seconds / 4))
+        self._minions = Loop("minions", self._minions_turn, settings.poll_seconds, GATHER)
         self._janitor = Loop("janitor", self._janitor_turn, CLEAN_PAUSE)
         self._served: Served | None = None
 
@@ -106,7 +107,7 @@ class ConductorService:
 
     @property
     def _loops(self) -> tuple[Loop, ...]:
-        return self._advance, self._relay, self._reaper, self._janitor
+        return self._advance, self._relay, self._reaper, self._minions, self._janitor
 
     # ---- messages ----------------------------------------------------------------------------------------------
 
@@ -141,6 +142,7 @@ class ConductorService:
 
     def wake(self, _: Wake) -> None:
         self._advance.wake()
+        self._minions.wake()
         self._relay.wake()
 
     # ---- loops -------------------------------------------------------------------------------------------------
@@ -162,6 +164,12 @@ class ConductorService:
         if ended:
             self._relay.wake()
         return bool(ended)
+
+    def _minions_turn(self) -> bool:
+        changed = minion_pools.turn(self._db)
+        if changed:
+            self._advance.wake()
+        return changed
 
     def _janitor_turn(self) -> bool:
         now = self._db.utcnow()

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 
 from coriolis.domain.errors import NotFound
 from coriolis.domain.model import ExecutionState
+from coriolis.domain.states import FINAL_EXECUTION_STATES
 from coriolis.store import paging
 from coriolis.store.minion_rows import MinionMachine, MinionPool
 from coriolis.store.minion_tables import minion_machine, minion_pool
@@ -140,17 +141,26 @@ def held_by(conn: Connection, execution_id: str) -> list[MinionMachine]:
     return [load(MinionMachine, row) for row in conn.execute(query.order_by(minion_machine.c.pool_id))]
 
 
-def waiting(conn: Connection, pool_id: str) -> list[Execution]:
-    """The executions that wait for machines of the pool and have none yet, first come first."""
-    named = or_(action.c.origin_minion_pool_id == pool_id, action.c.destination_minion_pool_id == pool_id)
-    holds = select(minion_machine.c.id).where(minion_machine.c.execution_id == execution.c.id).exists()
+def ended_users(conn: Connection) -> list[str]:
+    """Ids of executions that are over and hold machines."""
+    final = [state.value for state in FINAL_EXECUTION_STATES]
     query = (
-        select(execution)
-        .join(action, action.c.id == execution.c.action_id)
-        .where(named, execution.c.state == ExecutionState.AWAITING_MINIONS.value, ~holds)
-        .order_by(execution.c.created_at, execution.c.id)
+        select(execution.c.id)
+        .join(minion_machine, minion_machine.c.execution_id == execution.c.id)
+        .where(execution.c.state.in_(final))
     )
-    return [load(Execution, row) for row in conn.execute(query)]
+    return sorted(set(conn.execute(query).scalars()))
+
+
+def waiting(conn: Connection, pool_id: str | None = None) -> list[Execution]:
+    """The executions that wait for machines (of one pool) and have none yet, first come first."""
+    holds = select(minion_machine.c.id).where(minion_machine.c.execution_id == execution.c.id).exists()
+    query = select(execution).where(execution.c.state == ExecutionState.AWAITING_MINIONS.value, ~holds)
+    if pool_id is not None:
+        named = or_(action.c.origin_minion_pool_id == pool_id, action.c.destination_minion_pool_id == pool_id)
+        query = query.join(action, action.c.id == execution.c.action_id).where(named)
+    found = conn.execute(query.order_by(execution.c.created_at, execution.c.id))
+    return [load(Execution, row) for row in found]
 
 
 def idle_since(conn: Connection, moment: dt.datetime) -> list[str]:

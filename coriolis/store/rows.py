@@ -73,6 +73,11 @@ class Action:
     instance_osmorphing_minion_pool_mappings: dict[str, str] | None = None
 
     @property
+    def minion_pools(self) -> list[str]:
+        """The pools from which its executions take a machine for each instance."""
+        return sorted({pool for pool in (self.origin_minion_pool_id, self.destination_minion_pool_id) if pool})
+
+    @property
     def replica_of(self) -> str:
         """The transfer whose replica its runs write or read; a migration has its own."""
         return self.transfer_id or self.id
