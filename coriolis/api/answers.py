@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+EVENT_STREAM = "text/event-stream"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Text:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from oslo_middleware import cors, healthcheck, http_proxy_to_wsgi, request_id, sizelimit
@@ -18,12 +18,15 @@ from coriolis.api.root import make_root
 from coriolis.api.routes import ROUTES
 from coriolis.api.services import Services
 from coriolis.api.settings import ApiSettings
+from coriolis.api.watch import Watch
 from coriolis.api.wire import WireCheck, path_of
 from coriolis.rpc.bus import Bus
 from coriolis.runtime.identity import IdentityFilter, StartResponse, WsgiApp, forget_claims
 from coriolis.runtime.policy import Authority
 from coriolis.runtime.secrets import Vault
+from coriolis.store import pulses
 from coriolis.store.engine import Database
+from coriolis.store.pulses import Pulse
 
 HEALTH_PATH = "/healthcheck"
 
@@ -41,8 +44,10 @@ def make_app(
     vault: Vault,
     identity: IdentityFilter,
     registry: CollectorRegistry = REGISTRY,
+    watch: Watch | None = None,
 ) -> WsgiApp:
-    """The REST API. ``identity``: ``runtime.identity.keystone(conf)`` or ``.local(token)``."""
+    """The REST API. ``identity``: ``runtime.identity.keystone(conf)`` or ``.local(token)``. ``watch``: one that the
+    caller closes when the service stops, so that nobody waits on."""
     services = Services(
         settings=settings,
         db=db,
@@ -50,6 +55,7 @@ def make_app(
         vault=vault,
         authority=Authority(settings.conf, policies.list_rules()),
         catalogue=Catalogue(db, bus, timeout=settings.provider_call_timeout_seconds),
+        watch=watch or make_watch(settings, db),
         description=openapi.document(ROUTES),
     )
     table = Table(ROUTES)
@@ -60,6 +66,16 @@ def make_app(
     app = cors.CORS(app, settings.conf)  # does nothing unless [cors] allowed_origin is set
     app = FaultWrapper(WireCheck(app))
     return RequestId(Metrics(app, registry), settings.conf)
+
+
+def make_watch(settings: ApiSettings, db: Database) -> Watch:
+    """What requests for events wait with."""
+
+    def look(execution_ids: Collection[str]) -> Mapping[str, Pulse]:
+        with db.reader() as conn:
+            return pulses.of_executions(conn, execution_ids)
+
+    return Watch(look, seats=settings.waiting_requests)
 
 
 def _limit_body(app: WsgiApp, settings: ApiSettings) -> WsgiApp:

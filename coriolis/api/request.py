@@ -18,6 +18,7 @@ Json = Any
 _MAX_QUERY_FIELDS = 200
 _TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
 _FALSE = frozenset({"0", "f", "false", "off", "n", "no"})
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
@@ -62,6 +63,15 @@ class Query:
             raise Invalid(f"{name} must be a whole number from 0, not {text[:40]!r}", field=name)
         return int(text)
 
+    def seconds(self, name: str, default: float) -> float:
+        """A time from 0. :raises Invalid: it is something else"""
+        text = self.one(name)
+        if text is None:
+            return default
+        if not _SECONDS.fullmatch(text):
+            raise Invalid(f"{name} must be a number of seconds from 0, not {text[:40]!r}", field=name)
+        return float(text)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ApiRequest:
@@ -75,6 +85,7 @@ class ApiRequest:
     idempotency_key: str | None = None
     base_url: str = ""
     media_type: str = "application/json"  # of the answer, chosen among those that the route can give
+    last_event_id: str | None = None  # where a client takes a stream up again
 
     @property
     def project_id(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pecan
 import webob
+from pecan.core import ExplicitPecan, RoutingState
 from webob.acceptparse import create_accept_header
 from webob.multidict import MultiDict
 
@@ -21,6 +22,14 @@ class PlainRequest(pecan.Request):
     GET = MultiDict()
     params = MultiDict()
     json: dict[str, Any] = {}
+
+
+class Application(ExplicitPecan):
+    """Pecan without its look at the body of an answer: that would read a stream to its end."""
+
+    def _handle_empty_response_body(self, state: RoutingState) -> None:
+        if state.response.status_int in (204, 304):
+            state.response.content_type = None
 
 
 class Root:
@@ -39,12 +48,11 @@ class Root:
         return dispatch.answer(req.environ, self._table, self._services)
 
 
-def make_root(table: dispatch.Table, services: Services) -> pecan.Pecan:
+def make_root(table: dispatch.Table, services: Services) -> Application:
     """The WSGI application, without middleware."""
-    return pecan.Pecan(
+    return Application(
         Root(table, services),
         default_renderer="json",
-        use_context_locals=False,
         guess_content_type_from_ext=False,
         force_canonical=False,
         request_cls=PlainRequest,

@@ -9,6 +9,7 @@ from typing import Any
 
 from coriolis.api.catalogue import Catalogue
 from coriolis.api.settings import ApiSettings
+from coriolis.api.watch import Watch
 from coriolis.rpc.bus import Bus
 from coriolis.runtime.policy import Authority
 from coriolis.runtime.secrets import Vault
@@ -23,4 +24,5 @@ class Services:
     vault: Vault
     authority: Authority
     catalogue: Catalogue
+    watch: Watch
     description: Mapping[str, Any]  # the OpenAPI document

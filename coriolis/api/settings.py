@@ -21,5 +21,6 @@ class ApiSettings:
 
     max_limit: int = 1000  # rows of a page; also when the caller names no limit
     max_body_bytes: int = 1_048_576
+    waiting_requests: int = 32  # that wait for events at the same time
     provider_call_timeout_seconds: float = 60.0
     conf: cfg.ConfigOpts = field(default_factory=empty_conf)

@@ -15,7 +15,7 @@ from oslo_config import cfg
 from oslo_log import log
 
 from coriolis import conf as configuration
-from coriolis.api.app import make_app
+from coriolis.api.app import make_app, make_watch
 from coriolis.api.settings import ApiSettings
 from coriolis.commands.presence import Presence
 from coriolis.conductor.service import ConductorService, ConductorSettings
@@ -86,11 +86,13 @@ def identity_filter(conf: cfg.ConfigOpts) -> identity.IdentityFilter:
 
 def api(conf: cfg.ConfigOpts, db: Database, bus: Bus) -> WsgiService:
     settings = settings_of(ApiSettings, conf.api, conf=conf, max_body_bytes=conf.api.max_request_body_bytes)
+    watch = make_watch(settings, db)
     return WsgiService(
-        make_app(settings, db, bus, vault(conf), identity_filter(conf)),
+        make_app(settings, db, bus, vault(conf), identity_filter(conf), watch=watch),
         address=conf.api.listen_address,
         port=conf.api.listen_port,
-        threads=conf.api.threads,
+        threads=conf.api.threads + conf.api.waiting_requests,
+        on_stop=watch.close,
         certificate_file=conf.api.tls_certificate_file,
         key_file=conf.api.tls_key_file,
     )

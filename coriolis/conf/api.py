@@ -11,6 +11,14 @@ OPTS: tuple[cfg.Opt, ...] = (
     cfg.HostAddressOpt("listen_address", default="127.0.0.1", help="Address that coriolis-api listens on."),
     cfg.PortOpt("listen_port", default=7667, help="Port that coriolis-api listens on. 0 takes a free one."),
     cfg.IntOpt("threads", default=16, min=1, max=512, help="Requests answered at the same time by one process."),
+    cfg.IntOpt(
+        "waiting_requests",
+        default=32,
+        min=1,
+        max=2000,
+        help="Requests of one process that may wait for events (long polls and event streams); more get 503 with "
+        "Retry-After. Each has a thread of its own, beside those of [api]/threads.",
+    ),
     cfg.StrOpt("tls_certificate_file", help="PEM certificate chain. With it, coriolis-api speaks HTTPS only."),
     cfg.StrOpt("tls_key_file", help="PEM private key of tls_certificate_file."),
     cfg.StrOpt(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from cheroot import server, wsgi
@@ -40,13 +41,16 @@ class WsgiService:
         threads: int,
         certificate_file: str | None = None,
         key_file: str | None = None,
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
+        """``on_stop``: ends the answers that go on for long."""
         self._server = wsgi.Server((address, port), application, numthreads=threads, server_name=address)
         self._server.ConnectionClass = _Connection
         if certificate_file:
             self._server.ssl_adapter = BuiltinSSLAdapter(certificate_file, key_file)
         self.application = application
         self._bound = False
+        self._on_stop = on_stop
         self._thread = threading.Thread(target=self._server.serve, name="wsgi", daemon=True)
 
     @property
@@ -64,6 +68,7 @@ class WsgiService:
         self._thread.start()
 
     def stop(self) -> None:
+        self._on_stop()
         self._server.stop()
         if self._thread.is_alive():
             self._thread.join(timeout=10)

@@ -62,6 +62,12 @@ def page(conn: Connection, execution_id: str, wanted: paging.Page, *, task_id: s
     return [load(Event, row) for row in paging.fetch(conn, query, wanted, ORDER)]
 
 
+def after(conn: Connection, execution_id: str, event_id: int, limit: int) -> list[Event]:
+    """The next events of an execution after this one, which need not exist, oldest first."""
+    query = select(event).where(event.c.execution_id == execution_id, event.c.id > event_id)
+    return [load(Event, row) for row in conn.execute(query.order_by(event.c.id).limit(limit))]
+
+
 def of_tasks(conn: Connection, task_ids: Sequence[str], limit_each: int | None = None) -> dict[str, list[Event]]:
     """The events of these tasks, oldest first; with ``limit_each`` only each task's latest."""
     found: dict[str, list[Event]] = {task_id: [] for task_id in task_ids}

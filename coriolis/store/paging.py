@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,9 @@ from sqlalchemy import ColumnElement, Select, and_, or_
 from sqlalchemy.engine import Connection, Row
 
 from coriolis.domain.errors import Invalid
+
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+_NOWHERE = -1  # no row has this number
 
 ASCENDING = "asc"
 DESCENDING = "desc"
@@ -63,9 +67,10 @@ def sorting(page: Page, order: Order) -> list[tuple[str, str]]:
 
 
 def fetch(conn: Connection, query: Select[Any], page: Page, order: Order) -> Sequence[Row[Any]]:
-    """The rows of ``query`` (which has no order of its own) on this page. Two statements with a marker, else one.
+    """The rows of ``query`` (which has no order of its own) on this page. Two statements with a marker, else one. A
+    marker that is not in the list is ignored, as the wire contract has it: the page is the first one.
 
-    :raises Invalid: the marker is not in the list, the limit is negative, or see ``sorting``
+    :raises Invalid: the limit is negative, or see ``sorting``
     """
     pairs = sorting(page, order)
     if page.limit is not None and page.limit < 0:
@@ -73,9 +78,8 @@ def fetch(conn: Connection, query: Select[Any], page: Page, order: Order) -> Seq
     if page.marker is not None:
         marked = query.with_only_columns(*(order.keys[key] for key, _ in pairs))
         found = conn.execute(marked.where(order.keys[order.unique] == _typed(order, page.marker))).first()
-        if found is None:
-            raise Invalid(f"The marker '{page.marker}' is not in this list.", field="marker")
-        query = query.where(_after(pairs, tuple(found), order))
+        if found is not None:
+            query = query.where(_after(pairs, tuple(found), order))
     for key, direction in pairs:
         column = order.keys[key]
         query = query.order_by(column.asc() if direction == ASCENDING else column.desc())
@@ -87,9 +91,7 @@ def fetch(conn: Connection, query: Select[Any], page: Page, order: Order) -> Seq
 def _typed(order: Order, marker: str) -> Any:
     if order.keys[order.unique].type.python_type is not int:
         return marker
-    if not marker.isdecimal():
-        raise Invalid(f"The marker '{marker}' is not in this list.", field="marker")
-    return int(marker)
+    return int(marker) if _NUMBER.fullmatch(marker) else _NOWHERE
 
 
 def _after(pairs: list[tuple[str, str]], values: tuple[Any, ...], order: Order) -> ColumnElement[bool]:

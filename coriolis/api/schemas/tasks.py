@@ -69,4 +69,5 @@ TASK: Schema = record(
 TASKS = many("tasks", TASK)
 ONE_TASK = one("task", TASK)
 PROGRESS_UPDATES = many("progress_updates", PROGRESS_UPDATE)
-EVENTS = many("events", EVENT)
+# since and status: answers of a long poll have them.
+EVENTS = record({"events": several(EVENT), "since": TEXT, "status": TEXT}, optional=("since", "status"))
