@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from openstack import resource
 
 from coriolis.client.job import Job
@@ -25,6 +23,3 @@ class Deployment(Job):
     force = resource.Body("force", type=bool)
 
     _query_mapping = resource.QueryParameters("status", "sort_key", "sort_dir", "show_deleted", "include_task_info")
-
-    def cancel(self, session: Any, *, force: bool = False) -> None:
-        self.act(session, "cancel", {"force": force})

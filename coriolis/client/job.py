@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from openstack import resource
 
@@ -38,6 +38,14 @@ class Job(Record):
     @property
     def final(self) -> bool:
         return self.status in FINAL
+
+    def cancel(self, session: Any, *, force: bool = False) -> None:
+        """Asks for the end; ``force`` does not wait for running attempts to tidy up."""
+        self.act(session, "cancel", {"force": force})
+
+    def retry(self, session: Any) -> Self:
+        """Runs the instances again that failed. :returns: the job, which runs again"""
+        return self.existing(**self.act(session, "retry")[self.resource_key])
 
 
 class Task(Paged):

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from openstack import resource
 
 from coriolis.client.job import Event, Job, Progress, Task
@@ -24,10 +22,6 @@ class Migration(Job):
     shutdown_instances = resource.Body("shutdown_instances", type=bool)
 
     _query_mapping = resource.QueryParameters("status", "sort_key", "sort_dir")
-
-    def cancel(self, session: Any, *, force: bool = False) -> None:
-        """Asks for the end; ``force`` does not wait for running attempts to tidy up."""
-        self.act(session, "cancel", {"force": force})
 
 
 class MigrationTask(Task):

@@ -59,6 +59,10 @@ class TransferExecution(Record):
     def cancel(self, session: Any, *, force: bool = False) -> None:
         self.act(session, "cancel", {"force": force})
 
+    def retry(self, session: Any) -> TransferExecution:
+        """:returns: a new execution, of the instances that failed in this one"""
+        return execution_of(self.transfer_id, self.act(session, "retry"))
+
     @property
     def final(self) -> bool:
         return self.status in FINAL

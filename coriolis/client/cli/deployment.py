@@ -145,6 +145,24 @@ class Cancel(ForEach):
         self.service.cancel_deployment(thing, force=parsed_args.force)
 
 
+class Retry(ServiceCommand, show.ShowOne):
+    """Run again the virtual machines of a deployment that failed; those that are complete stay as they are."""
+
+    examples = ("deployment retry 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11 --wait",)
+
+    def get_parser(self, prog_name: str) -> Any:
+        parser = super().get_parser(prog_name)
+        _add_deployment(parser)
+        job.add_wait(parser)
+        return parser
+
+    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
+        deployment = self.service.retry_deployment(parsed_args.deployment)
+        if parsed_args.wait:
+            deployment = job.followed(partial(self.service.wait_for_deployment, deployment.id))
+        return details(deployment, SHOWN)
+
+
 class Delete(ForEach):
     """Delete the records of deployments that are over. The virtual machines stay."""
 

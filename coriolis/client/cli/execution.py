@@ -104,6 +104,23 @@ class Cancel(ServiceCommand):
         self.service.cancel_transfer_execution(parsed_args.transfer, run.id, force=parsed_args.force)
 
 
+class Retry(ServiceCommand, show.ShowOne):
+    """Run again the virtual machines of an execution that failed, in a new execution."""
+
+    examples = ("transfer execution retry 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11 last --wait",)
+
+    def get_parser(self, prog_name: str) -> Any:
+        parser = super().get_parser(prog_name)
+        _add_execution(parser, nargs="?", default=LAST)
+        job.add_wait(parser)
+        return parser
+
+    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
+        run = found(self.service, parsed_args.transfer, parsed_args.execution)
+        again = self.service.retry_transfer_execution(parsed_args.transfer, run.id)
+        return result(self.service, again, wait=parsed_args.wait)
+
+
 class Delete(ServiceCommand):
     """Delete the records of executions that are over."""
 

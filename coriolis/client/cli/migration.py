@@ -181,6 +181,24 @@ class Cancel(ForEach):
         self.service.cancel_migration(thing, force=parsed_args.force)
 
 
+class Retry(ServiceCommand, show.ShowOne):
+    """Run again the virtual machines of a migration that failed; those that are complete stay as they are."""
+
+    examples = ("migration retry 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11 --wait",)
+
+    def get_parser(self, prog_name: str) -> Any:
+        parser = super().get_parser(prog_name)
+        add_migration(parser)
+        job.add_wait(parser)
+        return parser
+
+    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
+        migration = self.service.retry_migration(parsed_args.migration)
+        if parsed_args.wait:
+            migration = job.followed(partial(self.service.wait_for_migration, migration.id))
+        return details(migration, SHOWN)
+
+
 class Delete(ForEach):
     """Delete the records of migrations that are over. The virtual machines stay."""
 

@@ -164,13 +164,18 @@ class Show(ServiceCommand, show.ShowOne):
 
 
 class Delete(ForEach):
-    """Delete transfers. Replicas stay on the destination: see 'transfer disk delete'."""
+    """Delete transfers. Replicas stay on the destination unless --delete-disks is given."""
 
     noun = "transfer"
-    examples = ("transfer delete 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11",)
+    examples = ("transfer delete 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11 --delete-disks",)
+
+    def get_parser(self, prog_name: str) -> Any:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("--delete-disks", action="store_true", help="remove the replicas, in the background")
+        return parser
 
     def do(self, thing: str, parsed_args: Any) -> None:
-        self.service.delete_transfer(thing, ignore_missing=False)
+        self.service.delete_transfer(thing, ignore_missing=False, delete_disks=parsed_args.delete_disks)
 
 
 class DiskDelete(ServiceCommand, show.ShowOne):

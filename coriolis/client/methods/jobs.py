@@ -33,6 +33,10 @@ class JobMethods(sdk_proxy.Proxy):
     def cancel_migration(self, migration: str | Migration, *, force: bool = False) -> None:
         self._get_resource(Migration, migration).cancel(self, force=force)
 
+    def retry_migration(self, migration: str | Migration) -> Migration:
+        """Runs the instances again that failed; those that are complete stay as they are."""
+        return self._get_resource(Migration, migration).retry(self)
+
     def delete_migration(self, migration: str | Migration, ignore_missing: bool = True) -> None:
         self._delete(Migration, migration, ignore_missing=ignore_missing)
 
@@ -77,6 +81,10 @@ class JobMethods(sdk_proxy.Proxy):
 
     def cancel_deployment(self, deployment: str | Deployment, *, force: bool = False) -> None:
         self._get_resource(Deployment, deployment).cancel(self, force=force)
+
+    def retry_deployment(self, deployment: str | Deployment) -> Deployment:
+        """Runs the instances again that failed; those that are complete stay as they are."""
+        return self._get_resource(Deployment, deployment).retry(self)
 
     def delete_deployment(self, deployment: str | Deployment, ignore_missing: bool = True) -> None:
         self._delete(Deployment, deployment, ignore_missing=ignore_missing)

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any
 
+from openstack import exceptions
 from openstack import proxy as sdk_proxy
 
 from coriolis.client.job import id_of
@@ -35,8 +37,14 @@ class TransferMethods(sdk_proxy.Proxy):
         """:returns: the execution that makes the change; the transfer has the new values when it is over"""
         return self._get_resource(Transfer, transfer).change(self, **attributes)
 
-    def delete_transfer(self, transfer: str | Transfer, ignore_missing: bool = True) -> None:
-        self._delete(Transfer, transfer, ignore_missing=ignore_missing)
+    def delete_transfer(
+        self, transfer: str | Transfer, ignore_missing: bool = True, *, delete_disks: bool = False
+    ) -> None:
+        """``delete_disks``: the replicas on the destination are removed in the background."""
+        path = f"/transfers/{id_of(transfer)}"
+        response = self.delete(path, params={"delete_disks": True} if delete_disks else {})
+        if not (ignore_missing and response.status_code == HTTPStatus.NOT_FOUND):
+            exceptions.raise_from_response(response)
 
     def delete_transfer_disks(self, transfer: str | Transfer) -> TransferExecution:
         """Removes the replicas from the destination. :returns: the execution that does it"""
@@ -64,6 +72,12 @@ class TransferMethods(sdk_proxy.Proxy):
     ) -> None:
         existing = TransferExecution.existing(id=id_of(execution), transfer_id=id_of(transfer))
         existing.cancel(self, force=force)
+
+    def retry_transfer_execution(
+        self, transfer: str | Transfer, execution: str | TransferExecution
+    ) -> TransferExecution:
+        """:returns: a new execution, of the instances that failed in this one"""
+        return TransferExecution.existing(id=id_of(execution), transfer_id=id_of(transfer)).retry(self)
 
     def delete_transfer_execution(
         self, transfer: str | Transfer, execution: str | TransferExecution, ignore_missing: bool = True
