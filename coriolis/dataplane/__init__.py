@@ -9,6 +9,7 @@ This package knows nothing of the rest of the project and raises only `Dataplane
 
 from __future__ import annotations
 
+from coriolis.dataplane.changes import changed_blocks, rbd_diff
 from coriolis.dataplane.copy import copy_disk
 from coriolis.dataplane.errors import (
     Cancelled,
@@ -27,6 +28,7 @@ from coriolis.dataplane.errors import (
     ToolMissing,
     UnsafeImage,
 )
+from coriolis.dataplane.estimate import Estimate, estimate_disk
 from coriolis.dataplane.export import open_sink, open_source
 from coriolis.dataplane.image import ImageInfo, inspect_image
 from coriolis.dataplane.journal import Mirror
@@ -55,6 +57,7 @@ __all__ = [
     "CopyResult",
     "DataplaneError",
     "DiskFormat",
+    "Estimate",
     "Extent",
     "FileSink",
     "ImageInfo",
@@ -80,10 +83,13 @@ __all__ = [
     "ToolMissing",
     "UnsafeImage",
     "VerifyResult",
+    "changed_blocks",
     "copy_disk",
     "digest_disk",
+    "estimate_disk",
     "inspect_image",
     "open_sink",
     "open_source",
+    "rbd_diff",
     "verify_disk",
 ]

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from coriolis.dataplane.engine import Counters, Engine
+from coriolis.dataplane.estimate import source_extents
 from coriolis.dataplane.export import create_file, grow_file, opened
 from coriolis.dataplane.feed import feed_extents, feed_size, open_feed
 from coriolis.dataplane.journal import Journal, Mirror
@@ -47,8 +48,8 @@ def copy_disk(
 
     What it does depends on the journal. None, or an unfinished one of the same ``source.identity``: copies
     what is missing. A finished one of the same identity: nothing. Another identity: an increment; by the
-    source's bitmap when that is relative to the journal's last finished round, otherwise everything is read
-    and what differs by its digest is written. After a damaged journal, the target is read
+    source's bitmap, or list of changes, when that is relative to the journal's last finished round, otherwise
+    everything is read and what differs by its digest is written. After a damaged journal, the target is read
     back and what differs is written; when a created file is gone, the copy starts over. A disk that has grown goes on;
     one that has shrunk raises `SourceShrank`.
 
@@ -78,6 +79,8 @@ def copy_disk(
                 mode = "compare"
             target = stack.enter_context(open_writer(sink, size, options))
             extents = feed_extents(feed, size, bitmap if mode == "dirty" else None)
+            if mode == "dirty":
+                extents = iter(source_extents(extents, source, size))
             policy = CopyPolicy(
                 book, extents, zeroed=zeroed, check=source_open.check, counters=counters, learned=learned
             )
@@ -103,7 +106,10 @@ def copy_disk(
 
 
 def _bitmap_base(source: Source) -> str | None:
-    return source.base_identity if isinstance(source, NbdSource) and source.bitmap else None
+    """What the source's bitmap or list of changes is relative to."""
+    if not isinstance(source, NbdSource) or (source.bitmap is None and source.changes is None):
+        return None
+    return source.base_identity
 
 
 def _prepare_sink(sink: Sink, book: Journal, size: int) -> bool:

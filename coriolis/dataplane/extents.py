@@ -78,7 +78,7 @@ def fill(extents: Iterable[Extent], size: int, kind: Kind) -> Iterator[Extent]:
 
 
 def overlay(allocation: Iterable[Extent], changed: Iterable[Extent]) -> Iterator[Extent]:
-    """Combines two gapless lists over the same range: what is UNCHANGED in ``changed`` stays so, all else
+    """Combines two gapless lists over the same range: what is UNCHANGED or ZERO in ``changed`` stays so, all else
     is as in ``allocation``.
     """
     left, right = iter(allocation), iter(changed)
@@ -86,7 +86,7 @@ def overlay(allocation: Iterable[Extent], changed: Iterable[Extent]) -> Iterator
     position = 0 if one is None else one.offset
     while one is not None and two is not None:
         end = min(one.end, two.end)
-        kind = Kind.UNCHANGED if two.kind is Kind.UNCHANGED else one.kind
+        kind = two.kind if two.kind in (Kind.UNCHANGED, Kind.ZERO) else one.kind
         if end > position:
             yield Extent(position, end - position, kind)
             position = end

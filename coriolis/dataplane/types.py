@@ -55,7 +55,8 @@ class NbdSource:
 
     ``uri``: an NBD URI, e.g. ``nbd+unix:///sda?socket=/run/x/sock``. ``bitmap``: the name of a dirty bitmap
     (without the ``qemu:dirty-bitmap:`` prefix) that marks what changed since the snapshot
-    ``base_identity``. ``size``: what the caller believes the disk's size to be; a shorter export is
+    ``base_identity``; ``changes``: the same as a list over the whole disk (see `changes`), where the platform
+    has no bitmap. ``size``: what the caller believes the disk's size to be; a shorter export is
     refused. ``identity``: a token that changes whenever the bytes may have changed (a snapshot or
     checkpoint id). Without it a later call never trusts earlier bytes: it reads everything again and writes
     what differs.
@@ -63,6 +64,7 @@ class NbdSource:
 
     uri: str
     bitmap: str | None = None
+    changes: tuple[Extent, ...] | None = dataclasses.field(default=None, repr=False)
     base_identity: str | None = None
     size: int | None = None
     identity: str | None = None
@@ -129,7 +131,8 @@ class CopyOptions:
     flushed and the journal synced after so many bytes, or seconds. ``redo_limit``: never have more bytes
     than this beyond the last durable record: what a kill can cost. ``stall_seconds``: no byte moved for so
     long raises `Stalled`. ``lock_seconds``: how long to wait for another writer of the journal to go away.
-    ``pace``: how fast to read, which may be changed meanwhile.
+    ``pace``: how fast to read, which may be changed meanwhile. ``live_only``: copy free space of file systems that are
+    known and clean, and the contents of swap, as zeros.
     """
 
     requests: int = 6
@@ -142,6 +145,7 @@ class CopyOptions:
     stall_seconds: float = 120.0
     lock_seconds: float = 10.0
     progress_seconds: float = 0.5
+    live_only: bool = False
     pace: Pace | None = None
 
 
@@ -165,11 +169,25 @@ class Progress:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LiveVolume:
+    """A partition as `CopyOptions.live_only` saw it. ``kind``: "ext4", "xfs", "ntfs", "swap", or empty.
+    ``free``: bytes in it that need not be copied; when that is none, ``reason`` may say why.
+    """
+
+    offset: int
+    size: int
+    kind: str
+    free: int
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CopyResult:
     """What one finished `copy_disk` did. ``digest``: hex root of the whole disk (see `digest`).
 
     ``mode``: "full" (everything wanted), "dirty" (by bitmap), "compare" (everything read, only what differs
     from the last round written) or "done" (the journal says that this identity was copied before).
+    ``bytes_saved``: data that ``live_only`` spared, in the free space of ``volumes``.
     """
 
     size: int
@@ -181,6 +199,8 @@ class CopyResult:
     digest: str
     seconds: float
     round: int
+    bytes_saved: int = 0
+    volumes: tuple[LiveVolume, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coriolis.dataplane.changes import by_digest, changed_blocks, rbd_diff
+from coriolis.dataplane.digest import LeafTable
+from coriolis.dataplane.estimate import tally
 from coriolis.dataplane.extents import coalesce, leaf_count, leaf_span, merge, overlay, plan
 from coriolis.dataplane.types import LEAF_SIZE, Extent, Kind
 
@@ -44,11 +48,56 @@ def test_merge_is_tidy_and_changes_nothing(extents: list[Extent]) -> None:
     assert blocks(merged) == blocks(extents)
 
 
-@given(lists(Kind.DATA, Kind.ZERO), lists(Kind.DATA, Kind.UNCHANGED))
+@given(lists(Kind.DATA, Kind.ZERO), lists(Kind.DATA, Kind.UNCHANGED, Kind.ZERO))
 def test_overlay_is_pointwise(allocation: list[Extent], changed: list[Extent]) -> None:
     result = blocks(list(overlay(allocation, changed)))
     pairs = zip(blocks(allocation), blocks(changed), strict=False)
-    assert result == [Kind.UNCHANGED if c is Kind.UNCHANGED else a for a, c in pairs]
+    assert result == [a if c is Kind.DATA else c for a, c in pairs]
+
+
+pieces = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 30), st.booleans()), max_size=12)
+
+
+@given(pieces, st.integers(1, 70), st.booleans())
+def test_lists_of_changes_become_tidy_extents(listed: list[tuple[int, int, bool]], size: int, since: bool) -> None:
+    """Any order, overlaps, and pieces beyond the end."""
+    text = json.dumps([{"offset": at, "length": n, "exists": str(is_data).lower()} for at, n, is_data in listed])
+    found = rbd_diff(text, size, since_snapshot=since)
+    expected = [Kind.UNCHANGED if since else Kind.ZERO] * size
+    for wanted in (False, True):  # where pieces overlap, data counts
+        for at, length, is_data in listed:
+            if is_data is wanted:
+                for byte in range(at, min(at + length, size)):
+                    expected[byte] = Kind.DATA if is_data else Kind.ZERO
+    assert tidy(found)
+    assert [extent.kind for extent in found for _ in range(extent.length)] == expected
+    data_only = [(at, length) for at, length, is_data in listed if is_data]
+    assert tally(changed_blocks(data_only, size), size).data == expected.count(Kind.DATA)
+
+
+@given(lists(*Kind))
+def test_an_estimate_adds_up(extents: list[Extent]) -> None:
+    size = extents[-1].end
+    found = tally(extents, size)
+    assert found.data + found.zero + found.unchanged == size
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=12), st.integers(0, 3))
+def test_digests_of_two_rounds_say_what_changed(leaves: list[tuple[int, int]], grown: int) -> None:
+    before, after = LeafTable(len(leaves) * LEAF_SIZE), LeafTable((len(leaves) + grown) * LEAF_SIZE)
+    for index, (old, new) in enumerate(leaves + [(3, 1)] * grown):
+        for table, value in ((before, old), (after, new)):
+            if index >= table.count:
+                continue
+            if value:
+                table.put(index, bytes([value]) * 32)
+            else:
+                table.put_zero(index, 1)
+    found = list(by_digest(before, after))
+    assert tidy(found)
+    kinds = [extent.kind for extent in found for _ in range(extent.length // LEAF_SIZE)]
+    for kind, (old, new) in zip(kinds, leaves + [(3, 1)] * grown, strict=True):
+        assert kind is (Kind.UNCHANGED if old == new else Kind.ZERO if not new else Kind.DATA)
 
 
 @given(lists(Kind.DATA, Kind.ZERO, Kind.UNCHANGED), st.integers(1, 64))
