@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 
 from sqlalchemy.engine import Connection
@@ -43,22 +44,38 @@ def create(
         known = idempotency.claim(conn, caller.project_id, idempotency_key, request_hash, made, now)
         if known is not None:
             return executions.get(conn, known, caller.scope)
-        row = transfers.idle(conn, caller, transfer_id, "execute")
-        run = jobs.Run(
-            id=made,
-            type=TYPE,
-            recipe=REPLICATE.name,
-            platforms=jobs.platforms_of(conn, row),
-            shutdown_instances=shutdown_instances,
-            auto_deploy=auto_deploy,
-            request_id=caller.request_id,
+        return start(
+            conn, caller, transfer_id, now, key=made, shutdown_instances=shutdown_instances, auto_deploy=auto_deploy
         )
-        started = jobs.start(conn, row, run, now)
-        if auto_deploy:
-            deployments.wait_for(conn, caller, row, started, now)
-        return started
 
     return db.write(use)
+
+
+def start(
+    conn: Connection,
+    caller: Caller,
+    transfer_id: str,
+    now: dt.datetime,
+    *,
+    key: str,
+    shutdown_instances: bool,
+    auto_deploy: bool,
+) -> Execution:
+    """Within somebody else's transaction. Refuses before it writes anything; raises as ``create``."""
+    row = transfers.idle(conn, caller, transfer_id, "execute")
+    run = jobs.Run(
+        id=key,
+        type=TYPE,
+        recipe=REPLICATE.name,
+        platforms=jobs.platforms_of(conn, row),
+        shutdown_instances=shutdown_instances,
+        auto_deploy=auto_deploy,
+        request_id=caller.request_id,
+    )
+    started = jobs.start(conn, row, run, now)
+    if auto_deploy:
+        deployments.wait_for(conn, caller, row, started, now)
+    return started
 
 
 def cancel(db: Database, caller: Caller, transfer_id: str, execution_id: str, *, force: bool = False) -> None:

@@ -20,7 +20,7 @@ from coriolis.domain.mappings import merged
 from coriolis.domain.model import ExecutionState
 from coriolis.domain.recipes.deploy import DEPLOY_CLONES
 from coriolis.domain.recipes.transfer import DELETE_DISKS, FORGET_SOURCE, REPLICATE, UPDATE
-from coriolis.store import actions, endpoints, executions, idempotency, replicas
+from coriolis.store import actions, endpoints, executions, idempotency, replicas, schedules
 from coriolis.store.engine import Database
 from coriolis.store.rows import Action, Endpoint, Execution
 
@@ -154,7 +154,7 @@ def delete_disks(db: Database, caller: Caller, transfer_id: str) -> Execution:
 
 def delete(db: Database, caller: Caller, transfer_id: str, *, disks: bool = False) -> None:
     """Deletes a transfer that is not running. Its disks on the destination stay, unless ``disks``; its marks on the
-    source are removed in any case, by an execution that nobody sees.
+    source are removed in any case, by an execution that nobody sees. Its schedules go with it.
 
     :raises NotFound: no such transfer in the caller's project
     :raises InvalidState: it, or one of its deployments, is running
@@ -166,6 +166,7 @@ def delete(db: Database, caller: Caller, transfer_id: str, *, disks: bool = Fals
         last = executions.latest(conn, [row.id]).get(row.id)
         actions.update(conn, [{"b_id": row.id, "deleted_at": now, "updated_at": now}])
         executions.forget_all(conn, row.id, now)
+        schedules.delete_of(conn, [row.id])
         kinds = ("volume", "snapshot") if disks else ("snapshot",)
         positions = _holding(conn, row, kinds)
         if last is None or not positions:

@@ -8,12 +8,16 @@ import socket
 import uuid
 from dataclasses import dataclass
 
+from coriolis.commands.schedules import Outcome
 from coriolis.rpc.bus import Bus, Handler, Served
-from coriolis.rpc.messages import SCHEDULER, WORKER, Wake
+from coriolis.rpc.messages import CONDUCTOR, SCHEDULER, WORKER, Wake
 from coriolis.runtime.loops import Loop
+from coriolis.scheduler.cron import fire_due
 from coriolis.scheduler.dispatch import dispatch
 from coriolis.store.engine import Database
 
+CRON_PAUSE = 5.0  # seconds that a schedule may be late
+CRON_BATCH = 50
 GATHER = 0.12  # seconds in which tasks that become ready close together are gathered into one transaction
 
 
@@ -34,16 +38,19 @@ class SchedulerService:
         self._db = db
         self._bus = bus
         self._loop = Loop("dispatch", self._turn, settings.poll_seconds, GATHER)
+        self._cron = Loop("cron", self._cron_turn, min(CRON_PAUSE, settings.poll_seconds))
         self._served: Served | None = None
 
     def start(self) -> None:
         self._loop.start()
+        self._cron.start()
         name = f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:6]}"
         self._served = self._bus.serve(SCHEDULER, name, self.handlers())
 
     def stop(self) -> None:
         if self._served is not None:
             self._served.stop()
+        self._cron.stop()
         self._loop.stop()
 
     def handlers(self) -> dict[str, Handler]:
@@ -52,6 +59,12 @@ class SchedulerService:
 
     def wake(self, _: Wake) -> None:
         self._loop.wake()
+
+    def _cron_turn(self) -> bool:
+        outcomes = fire_due(self._db, limit=CRON_BATCH)
+        if Outcome.STARTED in outcomes:
+            self._bus.cast(CONDUCTOR, Wake(what="advance"))
+        return len(outcomes) == CRON_BATCH and Outcome.STARTED in outcomes
 
     def _turn(self) -> bool:
         settings = self._settings

@@ -21,8 +21,10 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+# So that whoever has the metadata has all tables.
 from coriolis.store import minion_tables as minion_tables
-from coriolis.store import site_tables as site_tables  # so that whoever has the metadata has all tables
+from coriolis.store import site_tables as site_tables
+from coriolis.store import standing_tables as standing_tables
 from coriolis.store.types import Json, Moment, Seconds, long_text, name_type
 from coriolis.store.vocabulary import ID as _ID
 from coriolis.store.vocabulary import INNODB as _INNODB

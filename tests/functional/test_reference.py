@@ -15,8 +15,13 @@ from typing import Any
 from webtest import TestApp
 
 from coriolis.api.routes import ROUTES
+from coriolis.commands import endpoints as endpoint_commands
+from coriolis.commands import transfers
+from coriolis.commands.caller import Caller
+from coriolis.commands.endpoints import NewEndpoint
 from coriolis.conductor import ingest
 from coriolis.rpc.messages import Register
+from coriolis.runtime import local_token
 from coriolis.store.engine import Database
 from tests.functional.desk import PREFIX, PROJECT, Desk
 from tests.functional.graph import finish, grow
@@ -81,6 +86,7 @@ def record(api: TestApp, db: Database) -> dict[str, str]:
     _migration(done, db)
     _sites(done, db)
     _bandwidth_budgets(done)
+    _schedules(done, db)
     return done.files
 
 
@@ -152,6 +158,24 @@ def _migration(done: Recorder, db: Database) -> None:
     done.ask("POST", "/migrations/{migration_id}/actions", {"cancel": {"force": False}}, migration_id=key)
     finish(db, key, "CANCELED")
     done.ask("DELETE", "/migrations/{migration_id}", migration_id=key)
+
+
+def _schedules(done: Recorder, db: Database) -> None:
+    """Of a transfer; what changes with the date of the run is left out of the samples."""
+    me = Caller(user_id=local_token.USER_ID, project_id=PROJECT)
+    new = [NewEndpoint(name=name, type="null", sealed=name) for name in ("old cloud", "new cloud")]
+    ends = [endpoint_commands.create(db, me, one).id for one in new]
+    spec = transfers.NewTransfer(origin=ends[0], destination=ends[1], instances=("null-0000001",))
+    transfer = {"transfer_id": transfers.create(db, me, spec).id}
+    every = "/transfers/{transfer_id}/schedules"
+    body = {"schedule": {"hour": 2, "minute": 30}, "expiration_date": "2096-01-31T12:00:00Z"}
+    key = done.ask("POST", every, body, **transfer)["schedule"]["id"]
+    one = {"schedule_id": key, **transfer}
+    change = {"schedule": {"hour": 2, "minute": 30, "dow": 0}, "shutdown_instance": True}
+    done.ask("PUT", f"{every}/{{schedule_id}}", change, **one)
+    done.ask("GET", f"{every}/{{schedule_id}}", **one)
+    done.ask("GET", every, **transfer)
+    done.ask("DELETE", f"{every}/{{schedule_id}}", **one)
 
 
 def _sites(done: Recorder, db: Database) -> None:

@@ -18,6 +18,7 @@ from coriolis.api.policies import (
     services,
     tasks,
     transfer_executions,
+    transfer_schedules,
     transfers,
 )
 from coriolis.runtime.policy import PERSONAS
@@ -36,6 +37,7 @@ _NOUNS = {
     "tasks": tasks.RULES,
     "transfer_executions": transfer_executions.RULES,
     "transfers": transfers.RULES,
+    "transfer_schedules": transfer_schedules.RULES,
 }
 
 

@@ -15,6 +15,7 @@ from coriolis.api.routes import (
     inventory,
     migrations,
     providers,
+    schedules,
     sites,
     transfers,
     versions,
@@ -29,5 +30,6 @@ ROUTES: tuple[Route, ...] = (
     *inventory.ROUTES,
     *providers.ROUTES,
     *bandwidth_budgets.ROUTES,
+    *schedules.ROUTES,
     *sites.ROUTES,
 )
