@@ -31,7 +31,7 @@ def client(asked: tuple[Proxy, wire.Adapter]) -> Proxy:
 
 
 def endpoint(client: Proxy, name: str) -> Any:
-    return client.create_endpoint(name=name, type="null", connection_info={"instances": 7})
+    return client.create_endpoint(name=name, type="null", connection_info={"instances": 7, "seed": len(name)})
 
 
 def migration(client: Proxy, **more: Any) -> Any:
@@ -165,3 +165,47 @@ def test_errors_say_what_the_service_said(client: Proxy) -> None:
         client.create_migration(origin_endpoint_id=NOTHING, destination_endpoint_id=NOTHING, instances=[])
     with pytest.raises(exceptions.NotFoundException):
         client.get_endpoint(NOTHING)
+
+
+def transfer(client: Proxy) -> Any:
+    return client.create_transfer(
+        origin_endpoint_id=endpoint(client, "from").id,
+        destination_endpoint_id=endpoint(client, "to").id,
+        instances=["null-0000001"],
+        notes="replica of the web server",
+    )
+
+
+def test_the_life_of_a_transfer(client: Proxy, db: Database) -> None:
+    made = transfer(client)
+    assert (made.status, made.scenario) == ("UNEXECUTED", "replica")
+    run = client.create_transfer_execution(made)
+    assert (run.number, run.action_id, run.final) == (1, made.id, False)
+    assert [each.id for each in client.transfer_executions(made)] == [run.id]
+    client.cancel_transfer_execution(made, run)
+    finish(db, made.id, "ERROR")
+    assert client.wait_for_transfer_execution(made, run, interval=0.0).status == "ERROR"
+    again = client.retry_transfer_execution(made, run)
+    assert again.number == 2
+    finish(db, made.id, "COMPLETED")
+    change = client.update_transfer(made, notes="changed", network_map={"a": "b"})
+    assert change.type == "transfer_update"
+    finish(db, made.id, "COMPLETED")
+    client.delete_transfer_execution(made, again, ignore_missing=False)
+    assert client.get_transfer(made.id, include_task_info=True).info is not None
+    assert [each.notes for each in client.transfers(status="COMPLETED")]
+    client.delete_transfer(made, ignore_missing=False, delete_disks=True)
+    client.delete_transfer(made)
+    with pytest.raises(exceptions.NotFoundException):
+        client.delete_transfer(made, ignore_missing=False)
+    with pytest.raises(exceptions.NotFoundException):
+        client.get_transfer_execution(made, run)
+
+
+def test_a_deployment_wants_a_complete_execution(client: Proxy) -> None:
+    made = transfer(client)
+    with pytest.raises(exceptions.BadRequestException, match="execution"):
+        client.create_deployment(transfer_id=made.id)
+    assert list(client.deployments()) == []
+    with pytest.raises(exceptions.NotFoundException, match="no deployment with the id"):
+        client.find_deployment("x")

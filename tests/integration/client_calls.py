@@ -244,6 +244,9 @@ TRANSFERS: tuple[Form, ...] = (
         key="execution",
         kind="execution",
     ),
+)
+
+SCHEDULES: tuple[Form, ...] = (
     form(
         "transfer schedule create",
         "POST /transfers/{transfer}/schedules",
@@ -390,7 +393,7 @@ POOLS: tuple[Form, ...] = (
     form("minion pool delete", f"DELETE {_POOL}"),
 )
 
-FORMS: tuple[Form, ...] = (*ENDPOINTS, *ADMINISTRATION, *TRANSFERS, *DEPLOYMENTS, *POOLS)
+FORMS: tuple[Form, ...] = (*ENDPOINTS, *ADMINISTRATION, *TRANSFERS, *SCHEDULES, *DEPLOYMENTS, *POOLS)
 
 
 def filled(value: Json, holes: Mapping[str, Json]) -> Json:

@@ -25,6 +25,7 @@ from tests.integration.client_calls import (
     ENDPOINTS,
     FORMS,
     POOLS,
+    SCHEDULES,
     TRANSFERS,
     Call,
     Form,
@@ -189,7 +190,7 @@ pytestmark.append(pytest.mark.skipif(os.geteuid() != 0, reason="libvirt needs ro
 
 def served(*nouns: str) -> pytest.MarkDecorator:
     """For the calls of nouns that the service has."""
-    missing = set(nouns) - {route.segments[0] for route in ROUTES if route.segments}
+    missing = set(nouns) - {segment for route in ROUTES for segment in route.segments}
     return pytest.mark.skipif(bool(missing), reason=f"not served: {', '.join(sorted(missing))}")
 
 
@@ -218,6 +219,11 @@ def test_regions_services_and_diagnostics(site: Site) -> None:
 @pytest.mark.parametrize("origin", ["libvirt", "ova"])
 def test_transfers_and_deployments(site: Site, origin: str) -> None:
     site.client(origin).run_all((*TRANSFERS, *DEPLOYMENTS))
+
+
+@served("schedules")
+def test_schedules(site: Site) -> None:
+    site.client().run_all((TRANSFERS[0], *SCHEDULES))
 
 
 @served("minion_pools")
