@@ -41,6 +41,7 @@ class Route:
     query: tuple[str, ...] = ()
     answer: Mapping[str, Any] | None = None  # JSON schema of the answer's body; with 204: of that some bodies get (200)
     produces: tuple[str, ...] = ("application/json",)  # media types of the answer; the first is the default
+    action_policies: tuple[str, ...] = ()  # beyond ``policy``: the handler asks for one of them, by the action named
     fails: tuple[int, ...] = ()  # statuses beyond those that every such route has, for the documents
 
     @property

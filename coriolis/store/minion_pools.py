@@ -94,16 +94,14 @@ def users(conn: Connection, pool_id: str) -> list[str]:
     return list(conn.execute(query).scalars())
 
 
-def latest_events(conn: Connection, pool_id: str, limit: int) -> list[Event]:
-    """The latest events of the pool's executions, oldest first."""
-    query = (
-        select(event)
-        .join(execution, execution.c.id == event.c.execution_id)
-        .where(execution.c.action_id == pool_id)
-        .order_by(event.c.id.desc())
-        .limit(limit)
-    )
-    return [load(Event, row) for row in conn.execute(query)][::-1]
+def latest_events(conn: Connection, pool_id: str, limit: int) -> tuple[list[Event], int]:
+    """The latest events of the pool's executions, oldest first, and the place of the first of them, from 0."""
+    runs = select(execution.c.id).where(execution.c.action_id == pool_id).scalar_subquery()
+    mine = event.c.execution_id.in_(runs)
+    total = int(conn.execute(select(func.count()).where(mine)).scalar_one())
+    found = conn.execute(select(event).where(mine).order_by(event.c.id.desc()).limit(limit))
+    rows = [load(Event, row) for row in found][::-1]
+    return rows, total - len(rows)
 
 
 # ---- machines --------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from coriolis.api.policies import (
     endpoints,
     events,
     migrations,
+    minion_pools,
     progress_updates,
     providers,
     regions,
@@ -30,6 +31,7 @@ _NOUNS = {
     "endpoints": endpoints.RULES,
     "events": events.RULES,
     "migrations": migrations.RULES,
+    "minion_pools": minion_pools.RULES,
     "progress_updates": progress_updates.RULES,
     "providers": providers.RULES,
     "regions": regions.RULES,
@@ -54,4 +56,8 @@ def list_rules() -> list[policy.RuleDefault]:
 def _operations(name: str) -> list[policy.Operation]:
     from coriolis.api.routes import ROUTES  # late: the table imports every handler, most users of the rules do not
 
-    return [{"method": r.method, "path": "/v1/{project_id}" + r.path} for r in ROUTES if r.policy == name]
+    return [
+        {"method": r.method, "path": "/v1/{project_id}" + r.path}
+        for r in ROUTES
+        if name in (r.policy, *r.action_policies)
+    ]
