@@ -6,7 +6,8 @@ from __future__ import annotations
 from coriolis.api.dispatch import Route
 from coriolis.api.paging import PAGE
 from coriolis.api.schemas import deployments as schemas
-from coriolis.api.v1 import deployments
+from coriolis.api.schemas.tasks import EVENTS
+from coriolis.api.v1 import deployments, history
 
 _FILTERS = (*PAGE, "status", "show_deleted", "include_task_info")
 
@@ -46,6 +47,16 @@ ROUTES: tuple[Route, ...] = (
         summary="Show a deployment with its tasks",
         query=("include_task_info",),
         answer=schemas.ONE_DEPLOYMENT,
+    ),
+    Route(
+        method="GET",
+        path="/deployments/{deployment_id}/events",
+        handler=deployments.events,
+        policy="migration:deployments:show",
+        summary="List what happened, oldest first; wait for more (since), or get it as it comes (text/event-stream)",
+        query=history.QUERY,
+        answer=EVENTS,
+        produces=history.PRODUCES,
     ),
     Route(
         method="DELETE",

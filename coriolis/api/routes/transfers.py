@@ -6,7 +6,8 @@ from __future__ import annotations
 from coriolis.api.dispatch import Route
 from coriolis.api.paging import PAGE
 from coriolis.api.schemas import transfers as schemas
-from coriolis.api.v1 import executions, transfers
+from coriolis.api.schemas.tasks import EVENTS
+from coriolis.api.v1 import executions, history, transfers
 
 _FILTERS = (*PAGE, "status", "show_deleted", "include_task_info")
 
@@ -117,6 +118,16 @@ ROUTES: tuple[Route, ...] = (
         policy="migration:transfer_executions:show",
         summary="Show an execution with its tasks",
         answer=schemas.ONE_EXECUTION,
+    ),
+    Route(
+        method="GET",
+        path="/transfers/{transfer_id}/executions/{execution_id}/events",
+        handler=executions.events,
+        policy="migration:transfer_executions:show",
+        summary="List what happened, oldest first; wait for more (since), or get it as it comes (text/event-stream)",
+        query=history.QUERY,
+        answer=EVENTS,
+        produces=history.PRODUCES,
     ),
     Route(
         method="DELETE",

@@ -15,13 +15,13 @@ from coriolis.api.schemas.jobs import STATUSES
 from coriolis.api.schemas.transfers import LATER
 from coriolis.api.schemas.user_scripts import is_empty, normalise
 from coriolis.api.services import Services
-from coriolis.api.v1 import runs
+from coriolis.api.v1 import history, runs
 from coriolis.api.v1.identifiers import object_id
 from coriolis.api.views import deployments as view
 from coriolis.api.views import jobs as job_views
 from coriolis.commands import deployments as commands
 from coriolis.commands.deployments import NewDeployment
-from coriolis.domain.errors import Invalid, NotFound
+from coriolis.domain.errors import Invalid, InvalidState, NotFound
 from coriolis.rpc.messages import CONDUCTOR
 from coriolis.store import actions, executions
 from coriolis.store.rows import Action
@@ -59,6 +59,16 @@ def show(request: ApiRequest, services: Services) -> Json:
     row = find(request, services)
     with services.db.reader() as conn:
         return {"deployment": _whole(conn, [row], info=request.query.flag("include_task_info"))[0]}
+
+
+def events(request: ApiRequest, services: Services) -> Json:
+    """:raises InvalidState: the deployment waits for an execution and has none of its own yet"""
+    row = find(request, services)
+    with services.db.reader() as conn:
+        run = executions.latest(conn, [row.id]).get(row.id)
+    if run is None:
+        raise InvalidState("The deployment has not begun: look at the events of the execution that it waits for")
+    return history.answer(request, services, run)
 
 
 def delete(request: ApiRequest, services: Services) -> None:

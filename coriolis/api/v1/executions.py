@@ -10,7 +10,7 @@ from coriolis.api.paging import page
 from coriolis.api.request import ApiRequest
 from coriolis.api.schemas.jobs import STATUSES
 from coriolis.api.services import Services
-from coriolis.api.v1 import runs, transfers
+from coriolis.api.v1 import history, runs, transfers
 from coriolis.api.v1.identifiers import object_id
 from coriolis.commands import executions as commands
 from coriolis.rpc.messages import CONDUCTOR
@@ -50,6 +50,14 @@ def show(request: ApiRequest, services: Services) -> Json:
     key = object_id(request, "execution_id", "execution")
     with services.db.reader() as conn:
         return {"execution": runs.shown(conn, row, [queries.of_action(conn, row.id, key)])[0]}
+
+
+def events(request: ApiRequest, services: Services) -> Json:
+    row = transfers.find(request, services)
+    key = object_id(request, "execution_id", "execution")
+    with services.db.reader() as conn:
+        run = queries.of_action(conn, row.id, key)
+    return history.answer(request, services, run)
 
 
 def delete(request: ApiRequest, services: Services) -> None:
