@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from coriolis.commands import jobs
+from coriolis.commands import jobs, minion_pools
 from coriolis.commands.caller import Caller
 from coriolis.domain.compile import Options, prepare
 from coriolis.domain.errors import Conflict, InvalidState
@@ -41,6 +41,9 @@ CHANGEABLE = frozenset(
         "notes",
         "clone_disks",
         "skip_os_morphing",
+        "origin_minion_pool_id",
+        "destination_minion_pool_id",
+        "instance_osmorphing_minion_pool_mappings",
     }
 )
 _AT_ONCE = ("user_scripts",)
@@ -62,6 +65,7 @@ class NewTransfer:
     notes: str | None = None
     clone_disks: bool = True
     skip_os_morphing: bool = False
+    minions: minion_pools.Use = field(default_factory=minion_pools.Use)
 
 
 def create(
@@ -94,6 +98,7 @@ def create(
         for recipe in (REPLICATE, DEPLOY_CLONES):
             prepare(recipe, *platforms, Options())
         row = _transfer(made, caller, spec, origin, destination, now)
+        minion_pools.check_use(conn, caller, row)
         actions.insert(conn, row)
         return row
 
@@ -113,6 +118,7 @@ def update(db: Database, caller: Caller, transfer_id: str, given: Mapping[str, J
         row = idle(conn, caller, transfer_id, "update")
         now = db.utcnow()
         new = merged(dataclasses.asdict(row), {name: value for name, value in given.items() if name in CHANGEABLE})
+        minion_pools.check_use(conn, caller, dataclasses.replace(row, **new))
         at_once = {name: new.pop(name) for name in _AT_ONCE if name in new}
         if at_once:
             actions.update(conn, [{"b_id": row.id, **at_once, "updated_at": now}])
@@ -202,9 +208,12 @@ def idle(conn: Connection, caller: Caller, transfer_id: str, wish: str) -> Actio
 
 
 def _holding(conn: Connection, row: Action, kinds: tuple[str, ...]) -> list[int]:
-    """The positions of the machines of which the ledger holds something."""
+    """The positions of the machines of which the ledger holds something, or the replica says so."""
     kept = replicas.kept(conn, {(row.id, position): kinds for position in range(len(row.instances))})
-    return sorted(position for (_, position), effects in kept.items() if effects)
+    found = {position for (_, position), effects in kept.items() if effects}
+    if "volume" in kinds:
+        found |= {one.position for one in replicas.of_transfer(conn, row.id) if one.volumes}
+    return sorted(found)
 
 
 def _transfer(
@@ -242,6 +251,7 @@ def _transfer(
         created_at=now,
         updated_at=None,
         deleted_at=None,
+        **spec.minions.columns,
     )
 
 

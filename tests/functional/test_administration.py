@@ -57,7 +57,7 @@ def test_the_key_file_is_private_and_never_overwritten(config: Path) -> None:
 
 def test_purge_and_explain_speak_plainly(config: Path) -> None:
     manage(config, "db", "sync")
-    assert "Deleted 0 migrations" in manage(config, "purge", "--days", "1").stdout
+    assert "Deleted 0 jobs" in manage(config, "purge", "--days", "1").stdout
     unknown = manage(config, "explain", "no-such-id")
     assert unknown.returncode == 1
     assert "no-such-id" in unknown.stderr
