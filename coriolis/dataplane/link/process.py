@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the relays of a link for as long as a `with` block lasts."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from coriolis.dataplane.errors import DataplaneError
+from coriolis.dataplane.link.credentials import CLEAR, Clear, Credentials
+from coriolis.dataplane.link.frames import Mode
+from coriolis.dataplane.link.relay import Order, write
+from coriolis.dataplane.server import Server, ServerFailed, private_folder, serve
+
+_LOG = logging.getLogger(__name__)
+
+
+class LinkFailed(DataplaneError):
+    """The other side cannot be reached, or one of both refuses the other."""
+
+    retryable = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Offer:
+    """``pid``: of the relay. ``port``: where it listens."""
+
+    port: int
+    pid: int
+
+
+@contextlib.contextmanager
+def offer(
+    uri: str,
+    *,
+    peers: Sequence[str],
+    credentials: Credentials | Clear,
+    listen: tuple[str, int] = ("127.0.0.1", 0),
+    mode: Mode = "auto",
+) -> Iterator[Offer]:
+    """Offers the export behind an ``nbd+unix`` address to peers whose certificate has one of these DNS names.
+
+    :raises LinkFailed: it cannot listen. :raises BadCredentials: the files cannot be used
+    """
+    socket = parse_qs(urlsplit(uri).query).get("socket", [""])[0]
+    if not socket:
+        raise LinkFailed(f"only an export on a local socket can be offered, not {uri}", retryable=False)
+    with _relay("offer", listen, credentials, local=Path(socket), peers=tuple(peers), mode=mode) as server:
+        yield Offer(port=int((server.folder / "port").read_text()), pid=server.pid)
+
+
+@contextlib.contextmanager
+def reach(
+    address: tuple[str, int],
+    *,
+    name: str,
+    credentials: Credentials | Clear,
+    export: str = "",
+    mode: Mode = "auto",
+) -> Iterator[Server]:
+    """Yields a local address for what is offered there by who can prove to be ``name``. ``export``: its NBD name.
+
+    :raises LinkFailed: with the reason of either side. :raises BadCredentials: the files cannot be used
+    """
+    with _relay("reach", address, credentials, local=None, peers=(name,), mode=mode, export=export) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _relay(
+    role: str,
+    address: tuple[str, int],
+    credentials: Credentials | Clear,
+    *,
+    local: Path | None,
+    peers: tuple[str, ...],
+    mode: Mode,
+    export: str = "",
+) -> Iterator[Server]:
+    if isinstance(credentials, Credentials):
+        credentials.check()
+    if credentials is CLEAR:
+        _LOG.warning("disk bytes pass in clear, as configured side=%s address=%s:%d", role, *address)
+    with private_folder() as folder:
+        order = Order(
+            role=role,
+            address=address,
+            local=str(local or folder / "nbd"),
+            peers=peers,
+            mode=mode,
+            credentials=credentials if isinstance(credentials, Credentials) else None,
+        )
+        write(folder / "order", order)
+        command = [sys.executable, "-m", "coriolis.dataplane.link", str(folder / "order")]
+        try:
+            with serve(command, folder, name=export) as server:
+                yield server
+        except ServerFailed as error:
+            raise LinkFailed(f"no link to {address[0]}:{address[1]}: {error.reason}") from None

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process on each side of a link: ``python -m coriolis.dataplane.link ORDER``.
+
+``ORDER`` is a JSON file, of paths and names; secrets stay in the files that it names. The process writes the file
+``pid`` beside it once it is ready, and ``port`` where it offers. A thread serves each way of each connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from coriolis.dataplane.link import greeting
+from coriolis.dataplane.link.credentials import BadCredentials, Credentials, names_of, server_context
+from coriolis.dataplane.link.frames import BadFrame, Mode
+from coriolis.dataplane.link.greeting import FROM, PROBE, TO, Hello, Refused
+from coriolis.dataplane.link.pump import inwards, outwards
+
+_WAITING = 64  # connections that have not said yet who they are
+_PAIRS = 64  # first halves that wait for their second one
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Order:
+    """``role``: offer or reach. ``address``: where to listen, or whom to reach. ``local``: the unix socket of the
+    export, or the one to make. ``peers``: the names of those who may reach, or the one name of who offers."""
+
+    role: str
+    address: tuple[str, int]
+    local: str
+    peers: tuple[str, ...]
+    mode: Mode = "auto"
+    credentials: Credentials | None = None
+
+
+def join(local: socket.socket, to: socket.socket, from_: socket.socket, pumps: tuple[Callable[[], None], ...]) -> None:
+    """Runs the pumps until one of them ends, and then ends the others."""
+    ends = (local, to, from_)
+
+    def run(pump: Callable[[], None]) -> None:
+        try:
+            pump()
+        except (OSError, BadFrame) as error:
+            if not isinstance(error, (ConnectionError, ssl.SSLError)):
+                _say(f"a connection broke off: {error}")
+        finally:
+            for end in ends:
+                with contextlib.suppress(OSError):
+                    # Not SSLSocket's own: that drops TLS first, and the other thread would go on in clear.
+                    socket.socket.shutdown(end, socket.SHUT_RDWR)
+
+    threads = [threading.Thread(target=run, args=(pump,), daemon=True) for pump in pumps]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for end in ends:
+        end.close()
+
+
+# ---- the side that offers
+
+
+class Offering:
+    """Accepts peers, and joins each two ways of a connection with a connection to the export."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._context = None if order.credentials is None else server_context(order.credentials)
+        self._lock = threading.Lock()
+        self._halves: dict[tuple[str, str], tuple[Hello, socket.socket]] = {}
+        self._waiting = threading.BoundedSemaphore(_WAITING)
+
+    def run(self, listener: socket.socket) -> None:
+        while True:
+            connection, _ = listener.accept()
+            self._waiting.acquire()
+            threading.Thread(target=self._meet, args=(connection,), daemon=True).start()
+
+    def _meet(self, connection: socket.socket) -> None:
+        try:
+            connection.settimeout(greeting.SECONDS)
+            greeting.tune(connection)
+            connection, who = self._identify(connection)
+            hello = greeting.hear(connection)
+        except Refused as refused:
+            _say(f"refused: {refused}")
+            greeting.refuse(connection, str(refused))
+            connection.close()
+            return
+        except (OSError, ssl.SSLError) as error:
+            _say(f"refused: {error}")
+            connection.close()
+            return
+        finally:
+            self._waiting.release()
+        greeting.accept(connection)
+        connection.settimeout(None)
+        if hello.way == PROBE:
+            connection.close()
+            return
+        self._pair((hello.id, who), hello, connection)
+
+    def _identify(self, connection: socket.socket) -> tuple[socket.socket, str]:
+        """The connection, and who is on it. :raises Refused: nobody we know"""
+        if self._context is None:
+            return connection, "clear"
+        secure = self._context.wrap_socket(connection, server_side=True)
+        names = names_of(secure.getpeercert())
+        if not names & set(self._order.peers):
+            greeting.refuse(secure, f"{', '.join(sorted(names)) or 'a nameless peer'} may not use this export")
+            secure.close()
+            raise Refused(f"{', '.join(sorted(names))} is not {' or '.join(self._order.peers)}")
+        return secure, hashlib.sha256(secure.getpeercert(binary_form=True) or b"").hexdigest()
+
+    def _pair(self, key: tuple[str, str], hello: Hello, connection: socket.socket) -> None:
+        with self._lock:
+            other = self._halves.pop(key, None)
+            if other is None:
+                self._halves[key] = (hello, connection)
+                while len(self._halves) > _PAIRS:
+                    self._halves.pop(next(iter(self._halves)))[1].close()
+                return
+        to, from_ = (connection, other[1]) if hello.way == TO else (other[1], connection)
+        local = socket.socket(socket.AF_UNIX)
+        try:
+            local.connect(self._order.local)
+        except OSError as error:
+            _say(f"the export is gone: {error}")
+            for end in (local, to, from_):
+                end.close()
+            return
+        join(local, to, from_, (lambda: inwards(to, local), lambda: outwards(local, from_, hello.mode)))
+
+
+# ---- the side that reaches
+
+
+def reach(order: Order, listener: socket.socket) -> None:
+    """Gives each local connection one of its own to the other side."""
+    while True:
+        local, _ = listener.accept()
+        threading.Thread(target=_carry, args=(order, local), daemon=True).start()
+
+
+def _carry(order: Order, local: socket.socket) -> None:
+    pair = secrets.token_hex(16)
+    ways: list[socket.socket] = []
+    try:
+        for way in (TO, FROM):
+            ways.append(_dial(order, Hello(way=way, id=pair, mode=order.mode)))
+    except (OSError, Refused, BadCredentials) as error:
+        _say(f"not reached: {error}")
+        for end in (local, *ways):
+            end.close()
+        return
+    to, from_ = ways
+    join(local, to, from_, (lambda: outwards(local, to, order.mode), lambda: inwards(from_, local)))
+
+
+def _dial(order: Order, hello: Hello) -> socket.socket:
+    return greeting.dial(order.address, order.peers[0], order.credentials, hello)
+
+
+# ---- the process
+
+
+def main(path: Path) -> int:
+    order = read(path)
+    try:
+        if order.role == "offer":
+            family = socket.AF_INET6 if ":" in order.address[0] else socket.AF_INET
+            listener = socket.create_server(order.address, family=family, backlog=_WAITING)
+            offering = Offering(order)
+            (path.parent / "port").write_text(str(listener.getsockname()[1]))
+            _ready(path)
+            offering.run(listener)
+        else:
+            _dial(order, Hello(way=PROBE, id=secrets.token_hex(16))).close()
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(order.local)
+            listener.listen(_WAITING)
+            _ready(path)
+            reach(order, listener)
+    except (OSError, Refused, BadCredentials) as error:
+        _say(str(error))
+        return 1
+    return 0
+
+
+def read(path: Path) -> Order:
+    data = json.loads(path.read_text())
+    files = data.pop("credentials")
+    credentials = None if files is None else Credentials(**{name: Path(file) for name, file in files.items()})
+    host, port = data.pop("address")
+    return Order(**{**data, "peers": tuple(data["peers"])}, address=(host, port), credentials=credentials)
+
+
+def write(path: Path, order: Order) -> None:
+    data = dataclasses.asdict(order)
+    path.write_text(json.dumps(data, default=str))
+
+
+def _ready(path: Path) -> None:
+    new = path.parent / "pid.new"
+    new.write_text(str(os.getpid()))
+    new.rename(path.parent / "pid")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"link: {text}\n")
+    sys.stderr.flush()
