@@ -152,10 +152,8 @@ class Engine:
         """Starts whatever there is room for."""
         while (run := self._peek()) is not None:
             if run.kind is not Kind.DATA:
-                if self._busy > 4 * self._window.leaves:
+                if self._busy > 4 * self._window.leaves or not self._zero_next(run):
                     return
-                self._next = None
-                self._zero(run)
             elif not self._read_next():
                 return
 
@@ -257,14 +255,18 @@ class Engine:
     def _release(self) -> None:
         """Lets leaves that were read go on, as far as ``redo_limit`` allows."""
         while self._held:
-            slot = self._held[0]
-            under_way = self._unsettled + self._unstored
-            if under_way and under_way + slot.length > self._options.redo_limit:
-                self._checkpoint(force=True)
+            if not self._may_write(self._held[0].length):
                 return
-            self._held.popleft()
+            slot = self._held.popleft()
             self._unsettled += slot.length
             self._loop.thread(partial(self._work, slot), partial(self._worked, slot))
+
+    def _may_write(self, length: int) -> bool:
+        under_way = self._unsettled + self._unstored
+        if under_way and under_way + length > self._options.redo_limit:
+            self._checkpoint(force=True)
+            return False
+        return True
 
     def _work(self, slot: Slot) -> None:
         """In a thread: read what we read ourselves, fill holes, digest, decide, and write when the target is a file."""
@@ -321,20 +323,36 @@ class Engine:
         if not slot.block.used:
             self._pool.give(slot.block)
 
-    def _zero(self, run: LeafRun) -> None:
-        """Settles a run without data, after zeroing it where that is needed and there is a target."""
-        offset, length = leaf_span(run.index, self._size, run.count)
+    def _zero_next(self, run: LeafRun) -> bool:
+        """Settles a run without data, after zeroing it where that is needed and there is a target; False: not now.
+
+        Zeros that have to be written cost as much as data, so they come in pieces that count as such.
+        """
+        target = self._file or (self._sinks[0] if self._sinks else None)
+        wanted = run.kind is Kind.ZERO and target is not None
+        written = wanted and isinstance(target, Connection) and not target.zeroes
+        few = max(1, min(_FIRST, self._options.redo_limit // LEAF_SIZE))
+        now = LeafRun(run.index, few, run.kind) if written and run.count > few else run
+        offset, length = leaf_span(now.index, self._size, now.count)
+        if written and not self._may_write(length):
+            return False
+        rest = run.count - now.count
+        self._next = LeafRun(run.index + now.count, rest, run.kind) if rest else None
         self._busy += 1
+        cost = length if written else 0
+        self._unsettled += cost
 
         def done() -> None:
             self._counters.skipped += length
-            self._settled(run, None, length)
+            self._unsettled -= cost
+            if self._settled(now, None, length):
+                self._unstored += cost
 
-        target = self._file or (self._sinks[0] if self._sinks else None)
-        if run.kind is not Kind.ZERO or target is None:
+        if wanted and target is not None:
+            Zeroing(self._loop, target, offset, length, check=check_write, moved=self._move, done=done).start()
+        else:
             done()
-            return
-        Zeroing(self._loop, target, offset, length, check=check_write, moved=self._move, done=done).start()
+        return True
 
     def _move(self) -> None:
         self._moved = self._now

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from coriolis.dataplane.loop import Loop, Lost
 from coriolis.dataplane.nbd import Connection, Failed
+from coriolis.dataplane.types import LEAF_SIZE
 
 
 class Killed(BaseException):
@@ -25,6 +26,7 @@ class Disk:
     unflushed: list[tuple[int, bytes]] = dataclasses.field(default_factory=list)
     zeroed: int = 0  # zero commands
     written: int = 0  # bytes
+    leaves: set[int] = dataclasses.field(default_factory=set)  # that were written to
 
     def put(self, offset: int, content: bytes) -> None:
         self.unflushed.append((offset, bytes(self.data[offset : offset + len(content)])))
@@ -122,8 +124,10 @@ class MemoryLoop(Loop):
         self, kind: str, connection: Connection, offset: int, view: memoryview, length: int, then: Callable[[int], None]
     ) -> None:
         assert isinstance(connection, MemoryConnection)
-        if kind in ("read", "write"):
-            assert 0 < length <= connection.most
+        assert kind != "zero" or connection.zeroes
+        if kind != "flush":
+            assert length > 0
+            assert kind == "zero" or length <= connection.most
             assert offset % connection.least == 0
             assert length % connection.least == 0 or offset + length == connection.size
         assert offset + length <= connection.size
@@ -154,6 +158,7 @@ class MemoryLoop(Loop):
             disk.put(command.offset + low, bytes(high - low))
         elif command.kind == "write":
             disk.written += high - low
+            disk.leaves.add(command.offset // LEAF_SIZE)
             disk.put(command.offset + low, bytes(command.view[low:high]))
 
     def _cut_off(self) -> None:

@@ -11,7 +11,9 @@ import dataclasses
 import random
 import struct
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import blake3
 import pytest
@@ -22,6 +24,7 @@ from coriolis.dataplane import Cancelled, CopyOptions, SinkError, SourceError, S
 from coriolis.dataplane.engine import Counters, Engine
 from coriolis.dataplane.journal import Journal
 from coriolis.dataplane.policy import CopyPolicy, begin
+from coriolis.dataplane.records import Record
 from coriolis.dataplane.types import LEAF_SIZE, MIB, Extent, Kind, Progress
 from tests.property.memory_nbd import Disk, Killed, MemoryConnection, MemoryLoop, Trouble
 
@@ -51,6 +54,20 @@ def random_source(rng: random.Random) -> tuple[bytearray, list[Extent]]:
     return data, extents
 
 
+class Watched(CopyPolicy):
+    """Knows which leaves are in the journal."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.stored: set[int] = set()
+
+    def store(self, records: list[bytes]) -> None:
+        super().store(records)
+        for record in records:
+            kind, count, index = struct.unpack_from("<B3xIQ", record)
+            self.stored |= {index} if kind == Record.LEAF else set(range(index, index + count))
+
+
 class World:
     """A source, a target and the journal between them."""
 
@@ -66,12 +83,14 @@ class World:
         self.zeroes = rng.random() < 0.7
         self.connections = rng.randrange(1, 4)
         self.epoch = 0
-        self.identity, self.base = "snap-1", None
+        self.identity = "snap-1"
+        self.base: str | None = None
 
     def attempt(self, trouble: Trouble, *, cancel_after: int | None = None, **options: float) -> str:
         self.epoch += 1
+        self.target.leaves.clear()
         loop = MemoryLoop(self.rng, trouble)
-        sizes = {"least": self.least, "most": self.most}
+        sizes: dict[str, Any] = {"least": self.least, "most": self.most}
         sources = [MemoryConnection(Disk(self.data), f"source-{n}", **sizes) for n in range(self.connections)]
         sinks = [
             MemoryConnection(self.target, f"sink-{n}", zeroes=self.zeroes, **sizes) for n in range(self.connections)
@@ -90,10 +109,11 @@ class World:
                 assert book.round.digest is not None
                 return book.round.digest.hex()
             extents = self.dirty if mode == "dirty" and self.dirty is not None else self.extents
-            policy = CopyPolicy(book, extents, zeroed=self.zeroed, check=lambda: None, counters=counters)
+            policy = Watched(book, extents, zeroed=self.zeroed, check=lambda: None, counters=counters)
             Engine(
                 list(sources), list(sinks), policy, len(self.data), options=chosen, counters=counters, loop=loop,
-                progress=seen.append, cancelled=lambda: cancel_after is not None and loop.turns >= cancel_after,
+                progress=partial(self.watch, policy, seen),
+                cancelled=lambda: cancel_after is not None and loop.turns >= cancel_after,
             ).run()  # fmt: skip
             assert seen[-1].done == len(self.data)
             return book.finish().hex()
@@ -101,6 +121,11 @@ class World:
             assert loop.closed or not loop.turns
             assert loop.deepest <= (12 + 4) * MIB
             book.close()
+
+    def watch(self, policy: Watched, seen: list[Progress], progress: Progress) -> None:
+        """Called after each turn: what a kill would cost now is within the limit."""
+        seen.append(progress)
+        assert len(self.target.leaves - policy.stored) <= REDO // LEAF_SIZE
 
     def arrived(self) -> bool:
         return self.target.data[: len(self.data)] == self.data
