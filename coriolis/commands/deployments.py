@@ -7,12 +7,12 @@ import dataclasses
 import datetime as dt
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from coriolis.commands import jobs, transfers
+from coriolis.commands import jobs, minion_pools, transfers
 from coriolis.commands.caller import Caller
 from coriolis.domain.compile import Options, prepare
 from coriolis.domain.errors import InvalidState
@@ -39,6 +39,7 @@ class NewDeployment:
     force: bool = False
     skip_os_morphing: bool | None = False
     user_scripts: Mapping[str, Json] | None = None
+    morphing_pools: Mapping[str, str] = field(default_factory=dict)  # instance to pool; over those of the transfer
 
 
 def create(
@@ -67,6 +68,7 @@ def create(
         transfer = transfers.idle(conn, caller, spec.transfer_id, "deploy")
         check_replicas(conn, transfer, force=spec.force)
         row = _deployment(made, caller, transfer, spec, now)
+        minion_pools.check_use(conn, caller, row)
         platforms = jobs.platforms_of(conn, transfer)
         prepare(recipe_of(row), *platforms, Options())
         actions.insert(conn, row)
@@ -193,4 +195,11 @@ def _deployment(key: str, caller: Caller, transfer: Action, spec: NewDeployment,
         request_id=caller.request_id,
         created_at=now,
         updated_at=None,
+        # A deployment copies nothing: it needs no machines beside the disks.
+        origin_minion_pool_id=None,
+        destination_minion_pool_id=None,
+        instance_osmorphing_minion_pool_mappings={
+            **(transfer.instance_osmorphing_minion_pool_mappings or {}),
+            **spec.morphing_pools,
+        },
     )

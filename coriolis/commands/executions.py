@@ -70,6 +70,7 @@ def start(
         platforms=jobs.platforms_of(conn, row),
         shutdown_instances=shutdown_instances,
         auto_deploy=auto_deploy,
+        minions=True,
         request_id=caller.request_id,
     )
     started = jobs.start(conn, row, run, now)
@@ -115,6 +116,7 @@ def retry(db: Database, caller: Caller, transfer_id: str, execution_id: str) -> 
             positions=left,
             shutdown_instances=run.shutdown_instances,
             changes=run.changes,
+            minions=run.type == TYPE,
             request_id=caller.request_id,
         )
         return jobs.start(conn, row, again, db.utcnow())

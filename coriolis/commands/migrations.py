@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from coriolis.commands import endpoints as endpoint_commands
-from coriolis.commands import jobs
+from coriolis.commands import jobs, minion_pools
 from coriolis.commands.caller import Caller
 from coriolis.commands.endpoints import NewEndpoint
 from coriolis.domain.compile import Options, prepare
@@ -46,6 +46,7 @@ class NewMigration:
     shutdown_instances: bool = False
     replication_count: int = 2
     skip_os_morphing: bool = False
+    minions: minion_pools.Use = field(default_factory=minion_pools.Use)
 
 
 def create(
@@ -79,10 +80,17 @@ def create(
         recipe = choose(*platforms)
         prepare(recipe, *platforms, Options(rounds=spec.replication_count, shutdown=spec.shutdown_instances))
         row = _migration(made, caller, spec, origin, destination, now)
+        minion_pools.check_use(conn, caller, row)
         actions.insert(conn, row)
-        run = jobs.Run(type=TYPE, recipe=recipe.name, platforms=platforms, shutdown_instances=spec.shutdown_instances)
+        run = jobs.Run(
+            type=TYPE,
+            recipe=recipe.name,
+            platforms=platforms,
+            shutdown_instances=spec.shutdown_instances,
+            minions=True,
+        )
         jobs.start(conn, row, run, now)
-        return row
+        return actions.get(conn, row.id, caller.scope) if row.minion_pools else row
 
     return db.write(use)
 
@@ -119,6 +127,7 @@ def retry(db: Database, caller: Caller, migration_id: str) -> Action:
             platforms=jobs.platforms_of(conn, row),
             positions=left,
             shutdown_instances=row.shutdown_instances,
+            minions=True,
             request_id=caller.request_id,
         )
         jobs.start(conn, row, run, db.utcnow())
@@ -189,4 +198,5 @@ def _migration(
         created_at=now,
         updated_at=None,
         deleted_at=None,
+        **spec.minions.columns,
     )

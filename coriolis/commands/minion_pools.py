@@ -51,6 +51,24 @@ CHANGEABLE = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Use:
+    """The pools that a job names: of which its executions take one machine for each instance, and (by instance) in
+    which guests are morphed."""
+
+    origin: str | None = None
+    destination: str | None = None
+    morphing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> dict[str, Json]:
+        return {
+            "origin_minion_pool_id": self.origin,
+            "destination_minion_pool_id": self.destination,
+            "instance_osmorphing_minion_pool_mappings": dict(self.morphing),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class NewPool:
     """A pool as the user wants it."""
 
@@ -212,33 +230,43 @@ def deallocate(db: Database, caller: Caller, pool_id: str, *, force: bool = Fals
 # ---- for executions of jobs ------------------------------------------------------------------------------------
 
 
-def check_pools(
-    conn: Connection, caller: Caller, wanted: Mapping[str, str | None], ends: Mapping[str, str], count: int
-) -> None:
-    """Before a job is accepted. ``wanted``: field of the job to pool id; ``ends``: platform to endpoint id.
+def check_use(conn: Connection, caller: Caller, job: Action) -> None:
+    """Before a job that names pools is accepted.
 
     :raises Invalid: an unknown pool, one of another endpoint or platform, one that is too small or not allocated
     """
-    for name, pool_id in wanted.items():
-        if pool_id is None:
-            continue
-        platform = SOURCE if name == "origin_minion_pool_id" else DESTINATION
-        try:
-            pool = minion_pools.get(conn, pool_id, caller.scope)
-        except NotFound as error:
-            raise Invalid(error.message, field=name) from error
-        if pool.platform != platform:
-            raise Invalid(f"The minion pool {pool.name} serves a {pool.platform}, not a {platform}.", field=name)
-        if pool.endpoint_id != ends[platform]:
-            raise Invalid(f"The minion pool {pool.name} belongs to another endpoint.", field=name)
-        if PoolStatus(pool.status) not in SERVING:
-            raise Invalid(f"The minion pool {pool.name} is {pool.status}. Allocate it first.", field=name)
-        if pool.maximum_minions < count:
-            raise Invalid(
-                f"The minion pool {pool.name} has at most {pool.maximum_minions} machines, and {count} instances need "
-                "one each.",
-                field=name,
-            )
+    count = len(job.instances)
+    for name, platform, endpoint_id in (
+        ("origin_minion_pool_id", SOURCE, job.origin_endpoint_id),
+        ("destination_minion_pool_id", DESTINATION, job.destination_endpoint_id),
+    ):
+        if getattr(job, name) is not None:
+            pool = _usable(conn, caller, getattr(job, name), platform, endpoint_id, name)
+            if pool.maximum_minions < count:
+                raise Invalid(
+                    f"{name}: the minion pool {pool.name} has at most {pool.maximum_minions} machines, and {count} "
+                    "instances need one each.",
+                    field=name,
+                )
+    name = "instance_osmorphing_minion_pool_mappings"
+    for instance, pool_id in (job.instance_osmorphing_minion_pool_mappings or {}).items():
+        if instance not in job.instances:
+            raise Invalid(f"{name}: {instance!r} is none of the instances.", field=name)
+        _usable(conn, caller, pool_id, DESTINATION, job.destination_endpoint_id, name)
+
+
+def _usable(conn: Connection, caller: Caller, pool_id: str, platform: str, endpoint_id: str, field: str) -> MinionPool:
+    try:
+        pool = minion_pools.get(conn, pool_id, caller.scope)
+    except NotFound as error:
+        raise Invalid(f"{field}: {error.message}", field=field) from error
+    if pool.platform != platform:
+        raise Invalid(f"{field}: the minion pool {pool.name} serves a {pool.platform}, not a {platform}.", field=field)
+    if pool.endpoint_id != endpoint_id:
+        raise Invalid(f"{field}: the minion pool {pool.name} belongs to another endpoint.", field=field)
+    if PoolStatus(pool.status) not in SERVING:
+        raise Invalid(f"{field}: the minion pool {pool.name} is {pool.status}. Allocate it first.", field=field)
+    return pool
 
 
 def serve(conn: Connection, job: Action, run: Execution, now: dt.datetime) -> bool:

@@ -7,6 +7,7 @@ from oslo_policy import policy
 
 from coriolis.api.policies import (
     bandwidth_budgets,
+    certificates,
     deployments,
     diagnostics,
     endpoints,
@@ -26,6 +27,7 @@ from coriolis.runtime.policy import PERSONAS
 
 _NOUNS = {
     "bandwidth_budgets": bandwidth_budgets.RULES,
+    "certificates": certificates.RULES,
     "deployments": deployments.RULES,
     "diagnostics": diagnostics.RULES,
     "endpoints": endpoints.RULES,

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from coriolis.api.schemas import answers, jobs, user_scripts
 from coriolis.api.schemas.answers import Schema
+from coriolis.api.schemas.minion_pools import USE
+from coriolis.api.schemas.rehearsals import or_dry_run
 from coriolis.api.schemas.tasks import TASK
 from coriolis.api.schemas.transfers import EXECUTION, INFO, actions
 
@@ -23,7 +25,7 @@ CREATE: Schema = {
                 "force": _FLAG,
                 "skip_os_morphing": _FLAG,
                 "user_scripts": user_scripts.SCHEMA,
-                "instance_osmorphing_minion_pool_mappings": {"type": ["object", "null"]},
+                "instance_osmorphing_minion_pool_mappings": USE["instance_osmorphing_minion_pool_mappings"],
             },
         }
     },
@@ -47,3 +49,4 @@ DEPLOYMENT = answers.record(
 )
 DEPLOYMENTS = answers.many("deployments", DEPLOYMENT)
 ONE_DEPLOYMENT = answers.one("deployment", DEPLOYMENT)
+MADE_OR_REHEARSED = or_dry_run("deployment", DEPLOYMENT)

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from coriolis.api.schemas import answers, jobs, user_scripts
+from coriolis.api.schemas import answers, jobs, minion_pools, user_scripts
 from coriolis.api.schemas.endpoints import CONNECTION_INFO
+from coriolis.api.schemas.rehearsals import or_dry_run
 from coriolis.api.schemas.tasks import TASK
 
 Schema = dict[str, Any]
@@ -59,15 +60,13 @@ _JOB: dict[str, Schema] = {
     "shutdown_instances": _FLAG,
     "skip_os_morphing": _FLAG,
     "replication_count": {"type": ["integer", "null"], "minimum": 1, "maximum": 10},
+    **minion_pools.USE,
 }
 
 # Fields of the old contract whose feature is not there yet: empty values are taken, others refused with the reason.
 LATER: dict[str, str] = {
     "clone_disks": "disks are never cloned by a migration",
     "force": "it belongs to migrations made from a replica",
-    "instance_osmorphing_minion_pool_mappings": "there are no minion pools yet",
-    "origin_minion_pool_id": "there are no minion pools yet",
-    "destination_minion_pool_id": "there are no minion pools yet",
     "replica_id": "there are no replicas yet; name the endpoints and instances",
 }
 
@@ -144,6 +143,6 @@ _FIELDS: dict[str, Schema] = {
 }
 MIGRATION = answers.record(_FIELDS)
 MIGRATIONS = answers.many("migrations", MIGRATION)
-ONE_MIGRATION = answers.one(
-    "migration", answers.record({**_FIELDS, "execution_id": answers.ID, "tasks": answers.several(TASK)})
-)
+_SHOWN = answers.record({**_FIELDS, "execution_id": answers.ID, "tasks": answers.several(TASK)})
+ONE_MIGRATION = answers.one("migration", _SHOWN)
+MADE_OR_REHEARSED = or_dry_run("migration", _SHOWN)

@@ -24,6 +24,16 @@ _CHANGEABLE: dict[str, Schema] = {
     "minion_retention_strategy": {"type": ["string", "null"], "enum": [*RETENTIONS, None]},
 }
 
+# Of jobs that use pools. An empty text means none.
+USE: dict[str, Schema] = {
+    "origin_minion_pool_id": {"type": ["string", "null"], "maxLength": 64},
+    "destination_minion_pool_id": {"type": ["string", "null"], "maxLength": 64},
+    "instance_osmorphing_minion_pool_mappings": {
+        "type": ["object", "null"],
+        "additionalProperties": {"type": ["string", "null"], "maxLength": 64},
+    },
+}
+
 CREATE: Schema = {
     "type": "object",
     "required": ["minion_pool"],

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from coriolis.api.schemas import answers, jobs, user_scripts
+from coriolis.api.schemas import answers, jobs, minion_pools, user_scripts
 from coriolis.api.schemas.answers import Schema
 from coriolis.api.schemas.migrations import STORAGE_MAPPINGS
 from coriolis.api.schemas.tasks import TASK
@@ -22,13 +22,6 @@ INSTANCES: Schema = {
     "uniqueItems": True,
 }
 
-# Fields of the contract whose feature is not there yet: empty values are taken, others refused with the reason.
-LATER: dict[str, str] = {
-    "origin_minion_pool_id": "minion pools are not used by transfers yet",
-    "destination_minion_pool_id": "minion pools are not used by transfers yet",
-    "instance_osmorphing_minion_pool_mappings": "minion pools are not used by transfers yet",
-}
-
 _OPTIONS: dict[str, Schema] = {
     "source_environment": _OBJECT,
     "destination_environment": _OBJECT,
@@ -38,6 +31,7 @@ _OPTIONS: dict[str, Schema] = {
     "notes": {"type": ["string", "null"], "maxLength": 65535},
     "clone_disks": _FLAG,
     "skip_os_morphing": _FLAG,
+    **minion_pools.USE,
 }
 
 CREATE: Schema = {

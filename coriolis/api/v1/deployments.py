@@ -12,10 +12,9 @@ from coriolis.api.idempotency import request_hash
 from coriolis.api.paging import page
 from coriolis.api.request import ApiRequest
 from coriolis.api.schemas.jobs import STATUSES
-from coriolis.api.schemas.transfers import LATER
 from coriolis.api.schemas.user_scripts import is_empty, normalise
 from coriolis.api.services import Services
-from coriolis.api.v1 import history, runs
+from coriolis.api.v1 import history, minion_pools, rehearsals, runs
 from coriolis.api.v1.identifiers import object_id
 from coriolis.api.views import deployments as view
 from coriolis.api.views import jobs as job_views
@@ -45,6 +44,8 @@ def index(request: ApiRequest, services: Services) -> Json:
 
 def create(request: ApiRequest, services: Services) -> Json:
     order = read(request, services)
+    if request.query.flag("dry_run"):
+        return {"dry_run": rehearsals.deployment(order, request, services)}
     row = commands.create(
         services.db,
         request.caller,
@@ -99,9 +100,6 @@ def read(request: ApiRequest, services: Services) -> NewDeployment:
     :raises Invalid: names the field. :raises NotFound: no such transfer
     """
     body: dict[str, Json] = request.body["deployment"]
-    name = "instance_osmorphing_minion_pool_mappings"
-    if body.get(name):
-        raise Invalid(f"deployment.{name}: {LATER[name]}: leave it out", field=f"deployment.{name}")
     try:
         key = str(uuid.UUID(body["transfer_id"]))
     except ValueError:
@@ -113,6 +111,7 @@ def read(request: ApiRequest, services: Services) -> NewDeployment:
         force=bool(body.get("force")),
         skip_os_morphing=body.get("skip_os_morphing", False),
         user_scripts=None if inherits else normalise(body.get("user_scripts"), "deployment.user_scripts"),
+        morphing_pools=minion_pools.use(body).morphing,
     )
     _refuse_scripts(order, request, services)
     return order

@@ -100,6 +100,16 @@ def action(request: ApiRequest, services: Services) -> Json:
     return _answer(_ACTIONS[name](services.db, request.caller, row.id), services)
 
 
+def use(body: dict[str, Json]) -> commands.Use:
+    """The pools that a job's body names; null and nothing mean none."""
+    mappings = body.get("instance_osmorphing_minion_pool_mappings") or {}
+    return commands.Use(
+        origin=body.get("origin_minion_pool_id") or None,
+        destination=body.get("destination_minion_pool_id") or None,
+        morphing={instance: pool for instance, pool in mappings.items() if pool},
+    )
+
+
 # ---- parts -----------------------------------------------------------------------------------------------------
 
 

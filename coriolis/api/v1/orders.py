@@ -12,6 +12,7 @@ from coriolis.api.request import ApiRequest
 from coriolis.api.schemas.migrations import LATER, STORAGE_MAPPINGS
 from coriolis.api.schemas.user_scripts import is_empty, normalise
 from coriolis.api.services import Services
+from coriolis.api.v1 import minion_pools
 from coriolis.api.v1.accounts import seal
 from coriolis.commands.endpoints import NewEndpoint
 from coriolis.commands.migrations import NewMigration
@@ -63,6 +64,7 @@ def read(request: ApiRequest, services: Services) -> NewMigration:
         shutdown_instances=bool(body.get("shutdown_instances")),
         replication_count=body.get("replication_count") or _ROUNDS,
         skip_os_morphing=bool(body.get("skip_os_morphing")),
+        minions=minion_pools.use(body),
     )
 
 

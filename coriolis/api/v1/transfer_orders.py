@@ -10,9 +10,10 @@ from typing import Any
 from coriolis.api import environments, validation
 from coriolis.api.request import ApiRequest
 from coriolis.api.schemas.migrations import STORAGE_MAPPINGS
-from coriolis.api.schemas.transfers import FIXED, LATER
+from coriolis.api.schemas.transfers import FIXED
 from coriolis.api.schemas.user_scripts import normalise
 from coriolis.api.services import Services
+from coriolis.api.v1 import minion_pools
 from coriolis.commands.transfers import CHANGEABLE, REPLICA, NewTransfer
 from coriolis.domain.errors import Invalid, NotFound
 from coriolis.domain.mappings import SHALLOW, merged
@@ -46,6 +47,7 @@ def new(request: ApiRequest, services: Services) -> NewTransfer:
         notes=body.get("notes"),
         clone_disks=body.get("clone_disks", True),
         skip_os_morphing=body.get("skip_os_morphing", False),
+        minions=minion_pools.use(transfer),
     )
 
 
@@ -69,11 +71,8 @@ def changes(request: ApiRequest, stored: Action, ends: tuple[Endpoint, Endpoint]
 def given(body: dict[str, Json]) -> dict[str, Json]:
     """The options that a body names, without nulls (which mean "not said"; of notes: none).
 
-    :raises Invalid: a feature that is not there yet, a map of a wrong form
+    :raises Invalid: a map of a wrong form
     """
-    for name, why in LATER.items():
-        if body.get(name):
-            raise Invalid(f"transfer.{name}: {why}: leave it out", field=f"transfer.{name}")
     found = {name: value for name, value in body.items() if name in CHANGEABLE and value is not None}
     if "notes" in body:
         found["notes"] = body["notes"]
