@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,14 +45,14 @@ def _result(name: str, result: dict[str, Any]) -> list[str]:
 
 
 def _disk(disk: dict[str, Any]) -> list[str]:
-    """The two digests one below the other, where an eye sees a difference."""
+    """One digest where both sides have the same; two, one below the other, where an eye should see a difference."""
     read, written = (live.amount(disk.get(f"bytes_{done}") or 0) for done in ("read", "written"))
     size = live.amount(disk.get("size_bytes") or 0)
-    return [
-        f"disk {disk.get('disk_id')}: {size}, {read} read, {written} written, verification: {disk.get('verification')}",
-        f"  source {disk.get('source_digest')}",
-        f"  target {disk.get('target_digest')}",
-    ]
+    source, target = disk.get("source_digest"), disk.get("target_digest")
+    first = f"disk {disk.get('disk_id')}: {size}; last round {read} read, {written} written"
+    if source and source == target:
+        return [first, f"  verified ({disk.get('verification')}): source and target {source[:16]}…"]
+    return [first, f"  verification: {disk.get('verification')}", f"  source {source}", f"  target {target}"]
 
 
 class TaskColumn(JsonColumn):
@@ -59,6 +60,14 @@ class TaskColumn(JsonColumn):
 
     def human_readable(self) -> str:
         return "\n".join(_line(task) for task in self._value)
+
+
+class CountColumn(JsonColumn):
+    """For people who have just seen the tasks: how many came to which end."""
+
+    def human_readable(self) -> str:
+        counts = Counter(task["status"] for task in self._value)
+        return ", ".join(f"{number} {status}" for status, number in counts.items())
 
 
 def _line(task: dict[str, Any]) -> str:
@@ -82,14 +91,17 @@ def _figures(task: dict[str, Any]) -> list[str]:
 _KINDS = {"transfer_result": ResultColumn, "tasks": TaskColumn}
 
 
-def details(thing: Any, names: Sequence[str]) -> tuple[tuple[str, ...], list[Any]]:
-    """What ``show`` commands give: the names and the values, each in its form."""
+def details(thing: Any, names: Sequence[str], *, seen: bool = False) -> tuple[tuple[str, ...], list[Any]]:
+    """What ``show`` commands give: the names and the values, each in its form.
+
+    :param seen: the tasks have just been shown
+    """
     values = []
     for name in names:
         value = getattr(thing, name)
         if name == "tasks":
             value = [task for task in value or () if task["status"] != "UNSCHEDULED"]
         if isinstance(value, (dict, list)) or name in _KINDS:
-            value = _KINDS.get(name, JsonColumn)(value)
+            value = CountColumn(value) if seen and name == "tasks" else _KINDS.get(name, JsonColumn)(value)
         values.append(value)
     return tuple(names), values

@@ -64,7 +64,7 @@ class Create(ServiceCommand, show.ShowOne):
         )
         if parsed_args.wait:
             deployment = job.followed(partial(service.wait_for_deployment, deployment.id))
-        return details(deployment, SHOWN)
+        return details(deployment, SHOWN, seen=parsed_args.wait)
 
 
 class Wait(ServiceCommand, show.ShowOne):
@@ -79,7 +79,7 @@ class Wait(ServiceCommand, show.ShowOne):
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
         deployment = job.found(self.service.find_deployment, parsed_args.deployment)
-        return details(job.followed(partial(self.service.wait_for_deployment, deployment.id)), SHOWN)
+        return details(job.followed(partial(self.service.wait_for_deployment, deployment.id)), SHOWN, seen=True)
 
 
 class List(PageLister):
@@ -160,7 +160,7 @@ class Retry(ServiceCommand, show.ShowOne):
         deployment = self.service.retry_deployment(parsed_args.deployment)
         if parsed_args.wait:
             deployment = job.followed(partial(self.service.wait_for_deployment, deployment.id))
-        return details(deployment, SHOWN)
+        return details(deployment, SHOWN, seen=parsed_args.wait)
 
 
 class Delete(ForEach):

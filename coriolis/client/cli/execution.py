@@ -23,7 +23,7 @@ def result(service: Any, run: TransferExecution, *, wait: bool) -> tuple[Any, An
     """What a command shows of the execution that it began. :raises openstack.exceptions.SDKException: it failed"""
     if wait:
         run = job.followed(partial(service.wait_for_transfer_execution, run.transfer_id, run.id))
-    return details(run, SHOWN)
+    return details(run, SHOWN, seen=wait)
 
 
 def _add_execution(parser: Any, **more: Any) -> None:

@@ -159,10 +159,15 @@ def found(find: Callable[..., Any], name_or_id: str) -> Any:
 def followed(wait: Callable[..., Any]) -> Any:
     """Shows the progress until the end. ``wait`` is a proxy's ``wait_for`` method that still wants ``seen``.
 
-    :raises openstack.exceptions.SDKException: it did not complete
+    :raises openstack.exceptions.SDKException: it did not complete, or the user has seen enough
     """
-    with live.view() as seen:
-        thing = wait(seen=seen)
+    try:
+        with live.view() as seen:
+            thing = wait(seen=seen)
+    except KeyboardInterrupt:
+        raise exceptions.SDKException(
+            "No longer shown; it goes on. See it again with 'wait', end it with 'cancel'."
+        ) from None
     if thing.status != "COMPLETED":
         errors = [
             f"{live.label(task)}: {task['exception_details']}"

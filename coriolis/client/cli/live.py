@@ -3,20 +3,25 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from datetime import datetime
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
 BYTES = frozenset({"REPLICATE_DISKS", "VERIFY_DISKS"})
+LAST = frozenset({"VERIFY_DISKS"})  # once, after the last round
 HIDDEN = frozenset({"SCHEDULED", "UNSCHEDULED", "PENDING"})
 MARK = {"COMPLETED": "[green]✓[/]", "ERROR": "[red]✗[/]", "CANCELED": "[yellow]-[/]"}
-WORDS_WIDTH = 76  # of a bar's line without its bar: label, bytes, rate, time left
+FIGURES_WIDTH = 48  # of bytes, rate and time left
+BAR_WIDTH = range(6, 25)
+LABEL_WIDTH = 40  # where there is room
 MIB = 1 << 20
+_ROUND = re.compile(r"\.(\d+)")  # in the name of a step: "copy.2/sda"
 
 
 def view(stream: TextIO | None = None) -> Live | Lines:
@@ -26,10 +31,25 @@ def view(stream: TextIO | None = None) -> Live | Lines:
 
 
 def label(task: dict[str, Any]) -> str:
-    """The machine, the step, and the disk where the step is for one: ``web1: Replicate disk sda``."""
+    """The machine, the step, the disk if it is for one, and a later round: ``web1: Replicate disk sda (2)``."""
     words = task["task_type"].replace("_", " ").capitalize()
     item = task.get("item")
-    return f"{task['instance']}: {words.removesuffix('s')} {item}" if item else f"{task['instance']}: {words}"
+    text = f"{task['instance']}: {words.removesuffix('s')} {item}" if item else f"{task['instance']}: {words}"
+    found = _ROUND.search(task.get("name") or "")
+    return f"{text} ({found[1]})" if found and int(found[1]) > 1 and task["task_type"] not in LAST else text
+
+
+def shortened(text: str, width: int) -> str:
+    """Without its middle where it is too long: the ends of names tell them apart."""
+    if len(text) <= width:
+        return text
+    left = (width - 1) // 2
+    return f"{text[:left]}…{text[len(text) - (width - 1 - left) :]}"
+
+
+def in_order(job: Any) -> list[dict[str, Any]]:
+    """The tasks of a job or an execution, disks by their names."""
+    return sorted(job.tasks or (), key=lambda task: (task.get("index") or 0, task.get("item") or ""))
 
 
 def amount(size: float) -> str:
@@ -51,7 +71,7 @@ class Lines:
         self._stream.flush()
 
     def __call__(self, migration: Any) -> None:
-        for task in migration.tasks or ():
+        for task in in_order(migration):
             if task["status"] in HIDDEN or self._states.get(task["id"]) == task["status"]:
                 continue
             self._states[task["id"]] = task["status"]
@@ -75,16 +95,28 @@ class _Figures(ProgressColumn):
             return Text(task.fields["message"], style="dim", overflow="ellipsis")
         done, total = (amount(task.completed), amount(task.total))
         speed = task.finished_speed or task.speed
-        rate = f"{decimal(int(speed))}/s" if speed else "-"
-        return Text(f"{done:>8} of {total:<8} {rate:>11}  {_left(task.time_remaining)}")
+        rate = f"{amount(speed)}/s" if speed else ""
+        left = "" if task.time_remaining is None else f"{clock(task.time_remaining)} left"
+        return Text(f"{done:>8} of {total:<8} {rate:>10}  {left}")
 
 
-def _left(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
+def clock(seconds: float) -> str:
+    """``0:08``, ``12:30``, ``1:02:03``."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02} left" if hours else f"{minutes}:{rest:02} left"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def ended(task: dict[str, Any]) -> str:
+    """What is said of a task that is over: what it is, what it moved in which time, or why it failed."""
+    if task.get("exception_details"):
+        return f"{label(task)}: {task['exception_details']}"
+    moved = sum(update.get("total_steps") or 0 for update in task.get("progress_updates") or ())
+    if task["task_type"] not in BYTES or not moved:
+        return label(task)
+    times = [datetime.fromisoformat(task[key]) for key in ("started_at", "finished_at") if task.get(key)]
+    took = f" in {clock((times[1] - times[0]).total_seconds())}" if len(times) == 2 else ""
+    return f"{label(task)}: {amount(moved)}{took}"
 
 
 class Live:
@@ -92,10 +124,12 @@ class Live:
 
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream)
+        bar = min(max(self._console.width - LABEL_WIDTH - FIGURES_WIDTH, BAR_WIDTH.start), BAR_WIDTH.stop - 1)
+        self._room = max(self._console.width - bar - FIGURES_WIDTH, 16)  # for a label
         self._bars = Progress(
             SpinnerColumn(finished_text=" "),
             TextColumn("{task.description}"),
-            _Bar(bar_width=max(6, min(24, self._console.width - WORDS_WIDTH))),
+            _Bar(bar_width=bar),
             _Figures(),
             console=self._console,
             transient=True,
@@ -111,7 +145,7 @@ class Live:
         self._bars.stop()
 
     def __call__(self, migration: Any) -> None:
-        for task in migration.tasks or ():
+        for task in in_order(migration):
             if task["status"] in HIDDEN or task["id"] in self._final:
                 continue
             if task["status"] == "RUNNING":
@@ -125,11 +159,12 @@ class Live:
         for number, update in enumerate(updates):
             key = (task["id"], str(update.get("index", number)))
             total = update.get("total_steps") or None
+            words = escape(shortened(label(task), self._room if total else self._console.width - 4))
             if key not in self._ids:
-                self._ids[key] = self._bars.add_task("", total=total, bytes=False, message="")
+                self._ids[key] = self._bars.add_task(words, total=total, bytes=False, message="")
             self._bars.update(
                 self._ids[key],
-                description=escape(label(task)),
+                description=words,
                 total=total,
                 completed=update.get("current_step") or 0,
                 bytes=task["task_type"] in BYTES,
@@ -140,5 +175,4 @@ class Live:
         self._final.add(task["id"])
         for key in [k for k in self._ids if k[0] == task["id"]]:
             self._bars.remove_task(self._ids.pop(key))
-        why = f": {task['exception_details']}" if task.get("exception_details") else ""
-        self._console.print(f"{MARK.get(task['status'], ' ')} {escape(label(task) + why)}", highlight=False)
+        self._console.print(f"{MARK.get(task['status'], ' ')} {escape(ended(task))}", highlight=False)

@@ -89,7 +89,7 @@ class Create(ServiceCommand, show.ShowOne):
         migration = service.create_migration(**body)
         if parsed_args.wait:
             migration = job.followed(partial(service.wait_for_migration, migration.id))
-        return details(migration, SHOWN)
+        return details(migration, SHOWN, seen=parsed_args.wait)
 
 
 def platforms(service: Any, parsed_args: Any) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class Wait(ServiceCommand, show.ShowOne):
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
         migration = job.found(self.service.find_migration, parsed_args.migration)
-        return details(job.followed(partial(self.service.wait_for_migration, migration.id)), SHOWN)
+        return details(job.followed(partial(self.service.wait_for_migration, migration.id)), SHOWN, seen=True)
 
 
 class List(PageLister):
@@ -196,7 +196,7 @@ class Retry(ServiceCommand, show.ShowOne):
         migration = self.service.retry_migration(parsed_args.migration)
         if parsed_args.wait:
             migration = job.followed(partial(self.service.wait_for_migration, migration.id))
-        return details(migration, SHOWN)
+        return details(migration, SHOWN, seen=parsed_args.wait)
 
 
 class Delete(ForEach):

@@ -7,11 +7,23 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from keystoneauth1 import exceptions as ks_exceptions
 from openstack import exceptions
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from coriolis.client.record import words
 
 Thing = TypeVar("Thing", bound=Any)
+
+
+PATIENCE = 120.0
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether it may be well the next time."""
+    if isinstance(error, exceptions.HttpException):
+        return error.status_code in (502, 503, 504)
+    return isinstance(error, ks_exceptions.ConnectFailure)
 
 
 def until_final(
@@ -23,11 +35,19 @@ def until_final(
 ) -> Thing:
     """Asks every ``interval`` seconds; ``seen`` is called with every state on the way.
 
+    A service that does not answer is asked again for ``PATIENCE`` seconds: it may be starting anew.
+
     :raises openstack.exceptions.ResourceTimeout: ``timeout`` seconds have passed
     """
     deadline = None if timeout is None else time.monotonic() + timeout
+    patient = Retrying(
+        retry=retry_if_exception(_passes),
+        stop=stop_after_delay(PATIENCE),
+        wait=wait_fixed(max(interval, 0.1)),
+        reraise=True,
+    )
     while True:
-        current = get()
+        current = patient(get)
         if seen:
             seen(current)
         if current.final:

@@ -7,10 +7,11 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from rich.console import Console
 
-from coriolis.client.cli.columns import ResultColumn
-from coriolis.client.cli.live import Lines, Live, view
+from coriolis.client.cli.columns import CountColumn, ResultColumn
+from coriolis.client.cli.live import Lines, Live, ended, view
 
 
 @dataclass
@@ -92,8 +93,42 @@ def test_a_result_is_lines_for_people_and_whole_for_machines():
     assert column.human_readable().splitlines() == [
         "vm1 is now new (u1)",
         "  console: virsh console new",
-        "  disk sda: 1.0 GiB, 3 MiB read, 2 MiB written, verification: full",
+        "  disk sda: 1.0 GiB; last round 3 MiB read, 2 MiB written",
+        "    verification: full",
         "    source aa",
         "    target bb",
     ]
     assert ResultColumn(None).human_readable() == ""
+    same = {**disk, "source_digest": "c" * 64, "target_digest": "c" * 64}
+    result["vm1"]["integrity"]["disks"] = [same]
+    assert column.human_readable().splitlines()[-1] == f"    verified (full): source and target {'c' * 16}…"
+
+
+def test_a_copy_that_is_over_says_what_it_moved_and_how_long_it_took():
+    update = {"index": 0, "current_step": 3 << 30, "total_steps": 3 << 30}
+    times = {"started_at": "2026-11-21T04:21:52.342497", "finished_at": "2026-11-21T04:24:00.711488"}
+    done = task("COMPLETED", item="sda", name="copy.1/sda", progress_updates=[update], **times)
+    assert ended(done) == "vm1: Replicate disk sda: 3.0 GiB in 2:08"
+    assert ended({**done, "name": "copy.2/sda", "progress_updates": []}) == "vm1: Replicate disk sda (2)"
+    assert ended({**done, "exception_details": "full"}) == "vm1: Replicate disk sda: full"
+    assert ended({**done, "task_type": "VERIFY_DISKS", "name": "verify.2/sda"}).startswith("vm1: Verify disk sda: 3.0")
+
+
+def test_long_names_lose_their_middle_and_nothing_else(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "production-web-server-17.frankfurt.example.org"
+    with Live(io.StringIO()) as live:
+        update = {"index": 0, "current_step": 512 << 20, "total_steps": 1 << 30}
+        live(Seen([task("RUNNING", instance=name, item="virtio-disk17", progress_updates=[update])]))
+        console = Console(file=io.StringIO(), width=80)
+        console.print(live._bars.make_tasks_table(live._bars.tasks))
+    (line,) = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert "512 MiB of 1.0 GiB" in line
+    assert "disk17" in line
+    assert "prod" in line
+
+
+def test_after_waiting_tasks_are_counted_and_stay_whole_for_machines():
+    tasks = [{"status": "COMPLETED"}, {"status": "COMPLETED"}, {"status": "CANCELED"}]
+    assert CountColumn(tasks).human_readable() == "2 COMPLETED, 1 CANCELED"
+    assert CountColumn(tasks).machine_readable() == tasks
