@@ -157,11 +157,11 @@ def _entry(name: str, size: int) -> tarfile.TarInfo:
     return entry
 
 
-def ova(target: Path, data: bytes, *, with_manifest: bool = True) -> Path:
+def ova(target: Path, data: bytes, *, with_manifest: bool = True, name: str = "web") -> Path:
     """A good OVA with one disk of this content, as vSphere writes it."""
     disk_file = vmdk(target.with_suffix(".building"), data)
     members = {
-        "web.ovf": descriptor(disks=disk(capacity=len(data), units="byte")),
+        "web.ovf": descriptor(system(name=name), disks=disk(capacity=len(data), units="byte")),
         "web-disk1.vmdk": disk_file.read_bytes(),
     }
     disk_file.unlink()
