@@ -211,6 +211,22 @@ FIELDS: dict[str, str] = {
 # Where a noun means something of its own.
 OF_NOUN: dict[str, dict[str, str]] = {
     "bandwidth_budgets": {"windows": "When it holds; always where there is none"},
+    "certificates": {
+        "algorithm": "``ed25519``",
+        "certificate": "The signed document; keep it as it is",
+        "certificate_key": "The public key",
+        "destination_platform": "Type of the destination's endpoint",
+        "digest": "How the roots of the disks are computed: algorithm, size of a leaf in bytes, definition",
+        "format": "``coriolis certificate 1``",
+        "instances": "The instances that completed, each with its disks",
+        "issued_at": "When it was signed",
+        "job": "The job that was executed",
+        "execution": "The execution, and when it ran",
+        "key_id": "First 16 hexadecimal digits of the SHA-256 of the key",
+        "public_key": "The 32 bytes of the key, in base64",
+        "signature": "The key and its signature, in base64",
+        "source_platform": "Type of the source's endpoint",
+    },
     "endpoints": {"type": "Platform; it cannot be changed"},
     "services": {"enabled": "Whether it gets new work", "status": "UP, DOWN or UNKNOWN"},
     "versions": {"id": "``v1.0``", "status": "``CURRENT``"},

@@ -23,4 +23,5 @@ class ApiSettings:
     max_body_bytes: int = 1_048_576
     waiting_requests: int = 32  # that wait for events at the same time
     provider_call_timeout_seconds: float = 60.0
+    certificate_key_file: str = ""  # private key that signs certificates
     conf: cfg.ConfigOpts = field(default_factory=empty_conf)

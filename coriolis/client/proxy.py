@@ -10,6 +10,7 @@ from coriolis.client.deployment import Deployment
 from coriolis.client.endpoint import Endpoint
 from coriolis.client.methods.administration import AdministrationMethods
 from coriolis.client.methods.bandwidth_budgets import BandwidthBudgetMethods
+from coriolis.client.methods.certificates import CertificateMethods
 from coriolis.client.methods.endpoints import EndpointMethods
 from coriolis.client.methods.jobs import JobMethods
 from coriolis.client.methods.transfers import TransferMethods
@@ -20,7 +21,9 @@ from coriolis.client.service import Service
 from coriolis.client.transfer import Transfer, TransferExecution, TransferSchedule
 
 
-class Proxy(JobMethods, TransferMethods, EndpointMethods, AdministrationMethods, BandwidthBudgetMethods):
+class Proxy(
+    JobMethods, TransferMethods, EndpointMethods, AdministrationMethods, BandwidthBudgetMethods, CertificateMethods
+):
     """``find_*`` take a name or an id; lists are generators that page by themselves."""
 
     _resource_registry: dict[str, type[resource.Resource]] = {

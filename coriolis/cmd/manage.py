@@ -12,6 +12,7 @@ from typing import Any
 from oslo_config import cfg
 
 from coriolis import conf as configuration
+from coriolis.certificate import signature
 from coriolis.cmd.database import database_of
 from coriolis.commands import jobs
 from coriolis.commands.explain import explain
@@ -61,12 +62,22 @@ def secrets_rotate_key(conf: cfg.ConfigOpts) -> str:
     return f"Put a new key in front of {conf.secrets.key_file}. Copy it to all hosts, workers first."
 
 
+def certificate_create_key(conf: cfg.ConfigOpts) -> str:
+    """Make the key that signs integrity certificates; copy it to all API hosts."""
+    path = Path(conf.api.certificate_key_file)
+    if path.exists():
+        sys.exit(f"{path} exists and is kept: with another key, older certificates could not be checked any more.")
+    told = signature.public(signature.create_key(path))
+    return f"Made {path}, key {told['key_id']}. Copy it to all API hosts, mode 0600.\nPublic: {told['public_key']}"
+
+
 # (words, function, arguments)
 ACTIONS: tuple[tuple[str, Action, tuple[tuple[str, dict[str, Any]], ...]], ...] = (
     ("db sync", db_sync, ()),
     ("db check", db_check, ()),
     ("explain", explain_execution, (("id", {"help": "id of a migration or an execution"}),)),
     ("purge", purge, (("--days", {"type": int, "default": 90, "help": "age in days (default 90)"}),)),
+    ("certificate create-key", certificate_create_key, ()),
     ("secrets create-key", secrets_create_key, ()),
     ("secrets rotate-key", secrets_rotate_key, ()),
 )

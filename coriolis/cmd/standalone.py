@@ -19,6 +19,7 @@ from oslo_config import cfg
 from oslo_log import log
 
 from coriolis import conf as configuration
+from coriolis.certificate import signature
 from coriolis.client.connect import RUN_FILE, STATE_DIR_VARIABLE, default_state_dir
 from coriolis.cmd import assembly
 from coriolis.rpc.local_bus import LocalBus
@@ -111,6 +112,8 @@ def _run(conf: cfg.ConfigOpts, directory: Path) -> int:
     local_token.load_or_create(token_file)
     if not (directory / "secrets.key").exists():
         secrets.create_keys(directory / "secrets.key")
+    if not (directory / "certificate.key").exists():
+        signature.create_key(directory / "certificate.key")
     db = Database(conf.database.connection)
     schema.upgrade(db)
     bus = LocalBus()
@@ -144,6 +147,7 @@ def _configure(conf: cfg.ConfigOpts, directory: Path) -> None:
     conf.set_override("state_path", str(directory))
     conf.set_override("connection", f"sqlite:///{directory}/{DATABASE}", group="database")
     conf.set_override("key_file", str(directory / "secrets.key"), group="secrets")
+    conf.set_override("certificate_key_file", str(directory / "certificate.key"), group="api")
     conf.set_override("local_token_file", str(directory / "token"), group="api")
     conf.set_override("listen_address", "127.0.0.1", group="api")
     conf.set_override("listen_port", conf.port, group="api")

@@ -31,6 +31,12 @@ OPTS: tuple[cfg.Opt, ...] = (
         help="How callers prove who they are.",
     ),
     cfg.StrOpt("local_token_file", help="File (mode 0600) of the token for auth_strategy local_token."),
+    cfg.StrOpt(
+        "certificate_key_file",
+        default="/etc/coriolis/certificate.key",
+        help="Private key (Ed25519, PEM, mode 0600) that signs integrity certificates. Made by 'coriolis-manage "
+        "certificate create-key'; the same on all API hosts, and on no other.",
+    ),
     cfg.IntOpt("max_limit", default=1000, min=1, help="Largest page that a list answers."),
     cfg.IntOpt("max_request_body_bytes", default=1048576, min=4096, help="Larger request bodies are refused with 413."),
     cfg.FloatOpt(

@@ -80,14 +80,17 @@ def verify_disk(
 def digest_disk(
     source: Source | Sink,
     *,
+    size: int | None = None,
     options: CopyOptions | None = None,
     progress: ProgressCallback | None = None,
     cancelled: CancelCheck | None = None,
 ) -> VerifyResult:
-    """Reads all of ``source`` and returns its digest, which equals `CopyResult.digest` for the same bytes."""
+    """Reads all of ``source``, or its first ``size`` bytes, and returns their digest, which equals
+    `CopyResult.digest` for the same bytes.
+    """
     start = time.monotonic()
     policy = _Digest()
-    counters = read_disk(source, None, policy, options, progress, cancelled)
+    counters = read_disk(source, size, policy, options, progress, cancelled)
     assert policy.leaves is not None
     return VerifyResult(
         mode="full",

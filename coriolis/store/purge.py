@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from coriolis.store import journals
 from coriolis.store.tables import (
     action,
+    certificate,
     checkpoint,
     effect,
     endpoint,
@@ -26,7 +27,7 @@ from coriolis.store.tables import (
 )
 
 _BY_TASK = (checkpoint, progress, stream, task_output)
-_BY_EXECUTION = (event, effect, execution_instance)
+_BY_EXECUTION = (event, effect, execution_instance, certificate)
 
 
 def actions(conn: Connection, action_ids: Sequence[str]) -> None:

@@ -294,6 +294,16 @@ checkpoint = Table(
     **_INNODB,
 )
 
+certificate = Table(
+    "certificate",
+    metadata,
+    Column("execution_id", _ID, primary_key=True, comment="The run that it is of"),
+    Column("document", Json(), nullable=False, comment="As it was signed; never changed"),
+    Column("created_at", Moment, nullable=False, comment="When it was signed"),
+    comment="Signed certificates",
+    **_INNODB,
+)
+
 journal = Table(
     "journal",
     metadata,

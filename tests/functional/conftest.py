@@ -23,6 +23,7 @@ from coriolis.store import sessions
 from coriolis.store.engine import Database
 from coriolis.store.tables import metadata
 from tests.functional.checked import CheckedApp
+from tests.functional.copied import make_key
 from tests.functional.desk import PREFIX, SESSION, TOKEN, Desk
 
 
@@ -68,8 +69,9 @@ def desk(db: Database, bus: LocalBus, vault: Vault, tmp_path: Path) -> Desk:
 
 
 @pytest.fixture
-def settings() -> ApiSettings:
-    return ApiSettings(max_body_bytes=65536, provider_call_timeout_seconds=5.0)
+def settings(tmp_path: Path) -> ApiSettings:
+    key = make_key(tmp_path / "certificate.key")
+    return ApiSettings(max_body_bytes=65536, provider_call_timeout_seconds=5.0, certificate_key_file=str(key))
 
 
 @pytest.fixture

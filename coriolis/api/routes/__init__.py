@@ -10,6 +10,7 @@ from __future__ import annotations
 from coriolis.api.dispatch import Route
 from coriolis.api.routes import (
     bandwidth_budgets,
+    certificates,
     deployments,
     endpoints,
     inventory,
@@ -32,6 +33,7 @@ ROUTES: tuple[Route, ...] = (
     *inventory.ROUTES,
     *providers.ROUTES,
     *bandwidth_budgets.ROUTES,
+    *certificates.ROUTES,
     *schedules.ROUTES,
     *sites.ROUTES,
 )
