@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from coriolis.domain.codec import from_json
 from coriolis.domain.errors import Invalid, Unsupported
 from coriolis.domain.model import Json
-from coriolis.providers.api import Connection, Context, OptionsOf, ProviderError, Unavailable
+from coriolis.providers.api import Connection, Context, Instance, OptionsOf, ProviderError, Purpose, Unavailable
 from coriolis.rpc.messages import ProviderCall
 
 Arguments = dict[str, Any]
@@ -77,6 +79,30 @@ def _export_inventory(connection: Connection, arguments: Arguments, context: Con
     return lines
 
 
+def _assess(connection: Connection, arguments: Arguments, context: Context) -> Any:
+    """A machine, and what stands in the way of reading it."""
+    instance = _get_instance(connection, arguments, context)
+    planning = connection.planning
+    environment = arguments.get("environment") or {}
+    concerns = planning.check_source(instance, environment, context) if planning is not None else []
+    return {"instance": instance, "concerns": concerns}
+
+
+def _plan(connection: Connection, arguments: Arguments, context: Context) -> Any:
+    """What the destination would make of a machine."""
+    return _part(connection, "planning").plan(
+        from_json(Instance, arguments["instance"]),
+        arguments.get("environment") or {},
+        arguments.get("network_map") or {},
+        arguments.get("storage_mappings") or {},
+        dataclasses.replace(
+            context,
+            purpose=Purpose(arguments.get("purpose", Purpose.MIGRATE)),
+            present=frozenset(arguments.get("present") or ()),
+        ),
+    )
+
+
 def _part(connection: Connection, capability: str) -> Any:
     part = getattr(connection, capability, None)
     if part is None:
@@ -92,4 +118,6 @@ OPERATIONS: dict[str, Operation] = {
     "list_storage": _list_storage,
     "list_options": _list_options,
     "export_inventory": _export_inventory,
+    "assess": _assess,
+    "plan": _plan,
 }

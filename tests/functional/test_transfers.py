@@ -115,7 +115,7 @@ def test_maps_are_shown_inside_the_environment_too(api: TestApp, endpoints: Ends
         ({"scenario": "other"}, "scenario"),
         ({"storage_mappings": {"x": 1}}, "storage_mappings"),
         ({"destination_environment": {"network_map": 1}}, "network_map"),
-        ({"origin_minion_pool_id": str(uuid.uuid4())}, "minion pools"),
+        ({"origin_minion_pool_id": str(uuid.uuid4())}, "minion pool"),
         ({"user_scripts": {"global": {"dos": "x"}}}, "user_scripts"),
         ({"source_environment": "nonsense"}, "source_environment"),
     ],

@@ -35,9 +35,10 @@ ROUTES: tuple[Route, ...] = (
         path="/deployments",
         handler=deployments.create,
         policy="migration:deployments:create",
-        summary="Deploy the replicas of a transfer",
+        summary="Deploy the replicas of a transfer, or only tell what that would do",
+        query=("dry_run",),
         schema=schemas.CREATE,
-        answer=schemas.ONE_DEPLOYMENT,
+        answer=schemas.MADE_OR_REHEARSED,
     ),
     Route(
         method="GET",

@@ -33,9 +33,10 @@ ROUTES: tuple[Route, ...] = (
         path="/migrations",
         handler=migrations.create,
         policy="migration:migrations:create",
-        summary="Create a migration and start it",
+        summary="Create a migration and start it, or only tell what it would do",
+        query=("dry_run",),
         schema=schemas.CREATE,
-        answer=schemas.ONE_MIGRATION,
+        answer=schemas.MADE_OR_REHEARSED,
     ),
     Route(
         method="GET",

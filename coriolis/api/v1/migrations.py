@@ -9,7 +9,7 @@ from coriolis.api.idempotency import request_hash
 from coriolis.api.paging import page
 from coriolis.api.request import ApiRequest
 from coriolis.api.services import Services
-from coriolis.api.v1 import orders
+from coriolis.api.v1 import orders, rehearsals
 from coriolis.api.v1.identifiers import object_id
 from coriolis.api.views import migrations as view
 from coriolis.api.views import tasks as task_views
@@ -52,6 +52,8 @@ NEWS = Wake(what="advance")  # a hint: without it, the conductor finds what is n
 
 def create(request: ApiRequest, services: Services) -> Json:
     order = orders.read(request, services)
+    if request.query.flag("dry_run"):
+        return {"dry_run": rehearsals.migration(order, request, services)}
     row = commands.create(
         services.db,
         request.caller,

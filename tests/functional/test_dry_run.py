@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A dry run asks both platforms and makes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from webtest import TestApp
+
+from coriolis.providers import registry
+from coriolis.providers.fake.cloud import Cloud
+from coriolis.rpc import messages
+from coriolis.rpc.local_bus import LocalBus
+from coriolis.store import sessions
+from coriolis.store.engine import Database
+from tests.functional.desk import PREFIX, Desk
+from tests.functional.test_transfers import finish
+
+Ends = tuple[dict[str, Any], dict[str, Any]]
+
+_SESSION = "22222222-2222-4222-8222-222222222222"
+
+
+@pytest.fixture
+def clouds(tmp_path: Path) -> tuple[Cloud, Cloud]:
+    source = Cloud.create(tmp_path / "source")
+    source.add_instance("web-1", disk_sizes=(3 << 20, 1 << 20))
+    return source, Cloud.create(tmp_path / "destination")
+
+
+@pytest.fixture
+def order(api: TestApp, db: Database, bus: LocalBus, desk: Desk, clouds: tuple[Cloud, Cloud]) -> dict[str, Any]:
+    with db.writer() as conn:
+        capabilities = sorted(str(one) for one in registry.load("fake").capabilities)
+        sessions.start(
+            conn,
+            _SESSION,
+            host="here",
+            pid=2,
+            regions=[],
+            providers={"fake": capabilities},
+            slots=2,
+            release="0",
+            now=db.utcnow(),
+        )
+    bus.serve(messages.WORKER, _SESSION, {"provider": desk})
+    ids = [
+        api.post_json(
+            f"{PREFIX}/endpoints",
+            {"endpoint": {"name": "e", "type": "fake", "connection_info": {"path": str(cloud.path)}}},
+        ).json["endpoint"]["id"]
+        for cloud in clouds
+    ]
+    return {
+        "origin_endpoint_id": ids[0],
+        "destination_endpoint_id": ids[1],
+        "instances": ["web-1"],
+        "network_map": {"net-a": "net-b"},
+    }
+
+
+def held(cloud: Cloud) -> dict[str, Any]:
+    """All but the count of calls."""
+    return {key: value for key, value in cloud.read().items() if key != "calls"}
+
+
+def test_it_tells_the_plan_and_makes_nothing(api: TestApp, order: dict[str, Any], clouds: tuple[Cloud, Cloud]) -> None:
+    before = [held(cloud) for cloud in clouds]
+    told = api.post_json(f"{PREFIX}/migrations?dry_run=true", {"migration": order}).json["dry_run"]
+    assert (told["possible"], told["recipe"], told["size_bytes"]) == (True, "migrate", 4 << 20)
+    (line,) = told["instances"]
+    assert (line["instance"], line["possible"], line["concerns"]) == ("web-1", True, [])
+    assert [disk["size_bytes"] for disk in line["disks"]] == [3 << 20, 1 << 20]
+    assert all(disk["destination"] for disk in line["disks"])
+    assert [(nic["source"], nic["destination"]) for nic in line["networks"]] == [("net-a", "net-b")]
+    assert line["tasks"][0] == {"name": "inspect", "task_type": "GET_INSTANCE_INFO"}
+    assert line["export_info"]["name"] == "web-1"
+    assert api.get(f"{PREFIX}/migrations").json["migrations"] == []
+    assert [held(cloud) for cloud in clouds] == before
+
+
+def test_every_instance_has_its_own_concerns(api: TestApp, order: dict[str, Any]) -> None:
+    order = {**order, "instances": ["web-1", "nobody"], "network_map": {}}
+    told = api.post_json(f"{PREFIX}/migrations?dry_run=true", {"migration": order}).json["dry_run"]
+    assert told["possible"] is False
+    web, nobody = told["instances"]
+    assert [(one["side"], one["blocking"]) for one in nobody["concerns"]] == [("source", True)]
+    assert "nobody" in nobody["concerns"][0]["message"]
+    assert nobody["layout"] is None
+    assert [one["side"] for one in web["concerns"]] in ([], ["destination"])
+
+
+def test_bad_orders_are_refused_as_ever(api: TestApp, order: dict[str, Any]) -> None:
+    api.post_json(f"{PREFIX}/migrations?dry_run=true", {"migration": {**order, "instances": []}}, status=400)
+    many = {**order, "instances": [f"vm-{n}" for n in range(51)]}
+    answer = api.post_json(f"{PREFIX}/migrations?dry_run=true", {"migration": many}, status=400)
+    assert "at most 50" in answer.json["error"]["message"]
+
+
+def test_of_a_deployment(api: TestApp, db: Database, endpoints: Ends) -> None:
+    body = {
+        "transfer": {
+            "origin_endpoint_id": endpoints[0]["id"],
+            "destination_endpoint_id": endpoints[1]["id"],
+            "instances": ["null-0000001"],
+        }
+    }
+    key = api.post_json(f"{PREFIX}/transfers", body).json["transfer"]["id"]
+    path, wish = f"{PREFIX}/deployments?dry_run=true", {"deployment": {"transfer_id": key}}
+    told = api.post_json(path, wish).json["dry_run"]
+    assert told["possible"] is False
+    assert "execute it first" in told["concerns"][0]["message"]
+    api.post_json(f"{PREFIX}/transfers/{key}/executions", {})
+    told = api.post_json(path, wish).json["dry_run"]
+    assert "transfer.busy" in [one["code"] for one in told["concerns"]]
+    finish(db, key)
+    told = api.post_json(path, wish).json["dry_run"]
+    assert told["concerns"] == []
+    assert told["recipe"] == "deploy_clones"
+    assert "CLONE_TRANSFER_DISKS" in [task["task_type"] for task in told["instances"][0]["tasks"]]
+    assert api.get(f"{PREFIX}/deployments").json["deployments"] == []
