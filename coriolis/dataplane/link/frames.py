@@ -20,7 +20,7 @@ RAW, ZSTD = 0, 1
 _LEVEL = 1
 _SMALL = 4 << 10  # not worth a look
 _FIRST_LOOK, _LOOK = 4 << 20, 1 << 20  # bytes that are compressed to see what it gives
-_PAUSE = 64 << 20  # bytes until the next look, after one that showed too little
+_FIRST_PAUSE, _LONGEST_PAUSE = 8 << 20, 64 << 20  # bytes until the next look, after one that showed too little
 _LEAST_GAIN = 0.03
 
 Mode = Literal["auto", "on", "off"]
@@ -51,7 +51,7 @@ class Packer:
         self._mode, self._clock = mode, clock
         self._zstd = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=False)
         self._look = _FIRST_LOOK
-        self._pause = 0
+        self._pause, self._next_pause = 0, _FIRST_PAUSE
         self._plain = self._wire = 0
         self._packing = 0.0
         self._sending = self._sent = 0.0
@@ -92,7 +92,10 @@ class Packer:
         per_byte = self._sending / self._sent if self._sent else 0.0
         pays = self._mode == "on" or self._packing < per_byte * (self._plain - self._wire)
         if gain < _LEAST_GAIN or not pays:
-            self._pause = _PAUSE
+            # The first look is also the least sure: buffers on the way hide for a moment how slow the wire is.
+            self._pause, self._next_pause = self._next_pause, min(2 * self._next_pause, _LONGEST_PAUSE)
+        else:
+            self._next_pause = _FIRST_PAUSE
         self._look = _LOOK
         self._plain = self._wire = 0
         self._packing = 0.0

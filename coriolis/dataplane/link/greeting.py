@@ -19,6 +19,7 @@ from typing import Any
 from coriolis.dataplane.link.credentials import Credentials, client_context
 from coriolis.dataplane.link.frames import Mode
 from coriolis.dataplane.link.pump import fill
+from coriolis.dataplane.link.secure import PlainSocket, SecureSocket, Way
 
 VERSION = 1
 TO, FROM, PROBE = "to", "from", "probe"
@@ -54,12 +55,12 @@ def tune(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def say(connection: socket.socket, hello: Hello) -> None:
+def say(connection: Way, hello: Hello) -> None:
     data = json.dumps(dataclasses.asdict(hello)).encode()
     connection.sendall(_LENGTH.pack(len(data)) + data)
 
 
-def hear(connection: socket.socket) -> Hello:
+def hear(connection: Way) -> Hello:
     """:raises Refused: it makes no sense"""
     try:
         known: dict[str, Any] = json.loads(_text(connection))
@@ -73,27 +74,28 @@ def hear(connection: socket.socket) -> Hello:
     return hello
 
 
-def accept(connection: socket.socket) -> None:
+def accept(connection: Way) -> None:
     connection.sendall(b"+")
 
 
-def refuse(connection: socket.socket, why: str) -> None:
+def refuse(connection: Way, why: str) -> None:
     with contextlib.suppress(OSError):
         data = why.encode()[:1000]
         connection.sendall(b"-" + _LENGTH.pack(len(data)) + data)
 
 
-def dial(address: tuple[str, int], name: str, credentials: Credentials | None, hello: Hello) -> socket.socket:
+def dial(address: tuple[str, int], name: str, credentials: Credentials | None, hello: Hello) -> Way:
     """A connection whose greeting was accepted.
 
     :raises Refused: by this side or the other one, with the reason
     :raises OSError: nobody is there
     """
-    connection: socket.socket = socket.create_connection(address, SECONDS)
+    plain = socket.create_connection(address, SECONDS)
+    connection: Way = PlainSocket(plain)
     try:
-        tune(connection)
+        tune(plain)
         if credentials is not None:
-            connection = client_context(credentials).wrap_socket(connection, server_hostname=name)
+            connection = SecureSocket(plain, client_context(credentials), server_hostname=name)
         say(connection, hello)
         answer = bytearray(1)
         if not fill(connection, memoryview(answer)):
@@ -116,7 +118,7 @@ def dial(address: tuple[str, int], name: str, credentials: Credentials | None, h
         raise
 
 
-def _text(connection: socket.socket) -> bytes:
+def _text(connection: Way) -> bytes:
     length = bytearray(_LENGTH.size)
     fill(connection, memoryview(length))
     data = bytearray(_LENGTH.unpack(length)[0])

@@ -12,11 +12,12 @@ import socket
 import time
 
 from coriolis.dataplane.link.frames import HEADER, MOST, RAW, Mode, Packer, Unpacker, header, parse
+from coriolis.dataplane.link.secure import Way
 
 _LEAST = HEADER.size
 
 
-def outwards(local: socket.socket, link: socket.socket, mode: Mode) -> None:
+def outwards(local: socket.socket, link: Way, mode: Mode) -> None:
     """Until the local side ends. :raises OSError: either side broke off"""
     buffer = memoryview(bytearray(_LEAST + MOST))
     body = buffer[_LEAST:]
@@ -33,7 +34,7 @@ def outwards(local: socket.socket, link: socket.socket, mode: Mode) -> None:
             packer.sent(len(packed), time.perf_counter() - start)
 
 
-def inwards(link: socket.socket, local: socket.socket) -> None:
+def inwards(link: Way, local: socket.socket) -> None:
     """Until the link ends. :raises OSError: either side broke off. :raises BadFrame: the peer talks nonsense"""
     head = memoryview(bytearray(_LEAST))
     buffer = memoryview(bytearray(MOST))
@@ -57,7 +58,7 @@ def _gather(local: socket.socket, body: memoryview) -> int:
     return length
 
 
-def fill(link: socket.socket, view: memoryview) -> bool:
+def fill(link: Way, view: memoryview) -> bool:
     """Reads as much as the view holds; False: the link ended before the first byte."""
     done = 0
     while done < view.nbytes:

@@ -25,6 +25,7 @@ from coriolis.dataplane.link.credentials import BadCredentials, Credentials, nam
 from coriolis.dataplane.link.frames import BadFrame, Mode
 from coriolis.dataplane.link.greeting import FROM, PROBE, TO, Hello, Refused
 from coriolis.dataplane.link.pump import inwards, outwards
+from coriolis.dataplane.link.secure import PlainSocket, SecureSocket, Way
 
 _WAITING = 64  # connections that have not said yet who they are
 _PAIRS = 64  # first halves that wait for their second one
@@ -43,9 +44,9 @@ class Order:
     credentials: Credentials | None = None
 
 
-def join(local: socket.socket, to: socket.socket, from_: socket.socket, pumps: tuple[Callable[[], None], ...]) -> None:
+def join(local: socket.socket, to: Way, from_: Way, pumps: tuple[Callable[[], None], ...]) -> None:
     """Runs the pumps until one of them ends, and then ends the others."""
-    ends = (local, to, from_)
+    ends = (PlainSocket(local), to, from_)
 
     def run(pump: Callable[[], None]) -> None:
         try:
@@ -56,8 +57,7 @@ def join(local: socket.socket, to: socket.socket, from_: socket.socket, pumps: t
         finally:
             for end in ends:
                 with contextlib.suppress(OSError):
-                    # Not SSLSocket's own: that drops TLS first, and the other thread would go on in clear.
-                    socket.socket.shutdown(end, socket.SHUT_RDWR)
+                    end.cut()
 
     threads = [threading.Thread(target=run, args=(pump,), daemon=True) for pump in pumps]
     for thread in threads:
@@ -78,20 +78,21 @@ class Offering:
         self._order = order
         self._context = None if order.credentials is None else server_context(order.credentials)
         self._lock = threading.Lock()
-        self._halves: dict[tuple[str, str], tuple[Hello, socket.socket]] = {}
+        self._halves: dict[tuple[str, str], tuple[Hello, Way]] = {}
         self._waiting = threading.BoundedSemaphore(_WAITING)
 
     def run(self, listener: socket.socket) -> None:
         while True:
-            connection, _ = listener.accept()
+            plain, _ = listener.accept()
             self._waiting.acquire()
-            threading.Thread(target=self._meet, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._meet, args=(plain,), daemon=True).start()
 
-    def _meet(self, connection: socket.socket) -> None:
+    def _meet(self, plain: socket.socket) -> None:
+        connection: Way = PlainSocket(plain)
         try:
-            connection.settimeout(greeting.SECONDS)
-            greeting.tune(connection)
-            connection, who = self._identify(connection)
+            plain.settimeout(greeting.SECONDS)
+            greeting.tune(plain)
+            connection, who = self._identify(plain)
             hello = greeting.hear(connection)
         except Refused as refused:
             _say(f"refused: {refused}")
@@ -111,19 +112,19 @@ class Offering:
             return
         self._pair((hello.id, who), hello, connection)
 
-    def _identify(self, connection: socket.socket) -> tuple[socket.socket, str]:
+    def _identify(self, plain: socket.socket) -> tuple[Way, str]:
         """The connection, and who is on it. :raises Refused: nobody we know"""
         if self._context is None:
-            return connection, "clear"
-        secure = self._context.wrap_socket(connection, server_side=True)
-        names = names_of(secure.getpeercert())
+            return PlainSocket(plain), "clear"
+        secure = SecureSocket(plain, self._context, server_hostname=None)
+        names = names_of(secure.peer())
         if not names & set(self._order.peers):
             greeting.refuse(secure, f"{', '.join(sorted(names)) or 'a nameless peer'} may not use this export")
             secure.close()
             raise Refused(f"{', '.join(sorted(names))} is not {' or '.join(self._order.peers)}")
-        return secure, hashlib.sha256(secure.getpeercert(binary_form=True) or b"").hexdigest()
+        return secure, hashlib.sha256(secure.certificate()).hexdigest()
 
-    def _pair(self, key: tuple[str, str], hello: Hello, connection: socket.socket) -> None:
+    def _pair(self, key: tuple[str, str], hello: Hello, connection: Way) -> None:
         with self._lock:
             other = self._halves.pop(key, None)
             if other is None:
@@ -137,8 +138,9 @@ class Offering:
             local.connect(self._order.local)
         except OSError as error:
             _say(f"the export is gone: {error}")
-            for end in (local, to, from_):
-                end.close()
+            local.close()
+            to.close()
+            from_.close()
             return
         join(local, to, from_, (lambda: inwards(to, local), lambda: outwards(local, from_, hello.mode)))
 
@@ -155,20 +157,21 @@ def reach(order: Order, listener: socket.socket) -> None:
 
 def _carry(order: Order, local: socket.socket) -> None:
     pair = secrets.token_hex(16)
-    ways: list[socket.socket] = []
+    ways: list[Way] = []
     try:
         for way in (TO, FROM):
             ways.append(_dial(order, Hello(way=way, id=pair, mode=order.mode)))
     except (OSError, Refused, BadCredentials) as error:
         _say(f"not reached: {error}")
-        for end in (local, *ways):
+        local.close()
+        for end in ways:
             end.close()
         return
     to, from_ = ways
     join(local, to, from_, (lambda: outwards(local, to, order.mode), lambda: inwards(from_, local)))
 
 
-def _dial(order: Order, hello: Hello) -> socket.socket:
+def _dial(order: Order, hello: Hello) -> Way:
     return greeting.dial(order.address, order.peers[0], order.credentials, hello)
 
 
