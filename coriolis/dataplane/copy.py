@@ -9,12 +9,14 @@ import contextlib
 import os
 import stat
 import time
+from functools import partial
 from pathlib import Path
 
 from coriolis.dataplane.engine import Counters, Engine
 from coriolis.dataplane.estimate import source_extents
 from coriolis.dataplane.export import create_file, grow_file, opened
-from coriolis.dataplane.feed import feed_extents, feed_size, open_feed
+from coriolis.dataplane.feed import feed_extents, feed_read, feed_size, open_feed
+from coriolis.dataplane.filesystem import FreeMap, find_free
 from coriolis.dataplane.journal import Journal, Mirror
 from coriolis.dataplane.policy import CopyPolicy, begin
 from coriolis.dataplane.readback import read_back
@@ -43,8 +45,7 @@ def copy_disk(
     progress: ProgressCallback | None = None,
     cancelled: CancelCheck | None = None,
 ) -> CopyResult:
-    """Makes ``sink`` hold the bytes of ``source``; call it again, with the same journal, after any
-    interruption.
+    """Makes ``sink`` hold the bytes of ``source``; call it again, with the same journal, after any interruption.
 
     What it does depends on the journal. None, or an unfinished one of the same ``source.identity``: copies
     what is missing. A finished one of the same identity: nothing. Another identity: an increment; by the
@@ -53,8 +54,8 @@ def copy_disk(
     back and what differs is written; when a created file is gone, the copy starts over. A disk that has grown goes on;
     one that has shrunk raises `SourceShrank`.
 
-    ``mirror`` keeps the journal elsewhere too, so that another host can go on with it.
-    ``epoch`` is the fencing number: once the journal saw a higher one, this call raises `StaleEpoch`.
+    ``epoch`` is the fencing number: once the journal saw a higher one, this call raises `StaleEpoch`. ``mirror`` keeps
+    the journal elsewhere too, so that another host can go on with it.
     ``progress`` and ``cancelled`` are called in this thread, at least twice a second while bytes move.
     Blocks; raises `DataplaneError`.
     """
@@ -70,6 +71,7 @@ def copy_disk(
         bitmap = source.bitmap if isinstance(source, NbdSource) else None
         mode = begin(book, source_open.identity, _bitmap_base(source))
         counters = Counters()
+        free = FreeMap()
         if mode == "done":
             counters.resumed = size
         else:
@@ -77,10 +79,13 @@ def copy_disk(
             if learned:
                 read_back(sink, book.leaves, options, cancelled)
                 mode = "compare"
+            if options.live_only:
+                free = find_free(partial(feed_read, feed), size)
             target = stack.enter_context(open_writer(sink, size, options))
             extents = feed_extents(feed, size, bitmap if mode == "dirty" else None)
             if mode == "dirty":
                 extents = iter(source_extents(extents, source, size))
+            extents = free.apply(extents)
             policy = CopyPolicy(
                 book, extents, zeroed=zeroed, check=source_open.check, counters=counters, learned=learned
             )
@@ -90,8 +95,7 @@ def copy_disk(
             ).run()  # fmt: skip
             source_open.check()
             book.finish()
-        assert book.round is not None
-        assert book.round.digest is not None
+        assert book.round is not None and book.round.digest is not None  # noqa: PT018 - one fact
         return CopyResult(
             size=size,
             mode=mode,
@@ -102,6 +106,8 @@ def copy_disk(
             digest=book.round.digest.hex(),
             seconds=time.monotonic() - start,
             round=book.round.number,
+            bytes_saved=free.saved,
+            volumes=free.volumes,
         )
 
 

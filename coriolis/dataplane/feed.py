@@ -12,6 +12,9 @@ from coriolis.dataplane.extents import clip, merge
 from coriolis.dataplane.reader import Reader
 from coriolis.dataplane.types import CopyOptions, Extent, NbdSource
 
+_ALIGN = 4096  # some servers want it
+_MOST = 1 << 20  # bytes of a request
+
 Feed = list[nbd.Connection] | Reader
 
 
@@ -40,6 +43,22 @@ def feed_extents(feed: Feed, size: int, bitmap: str | None = None) -> Iterator[E
         yield from nbd.extents(feed[0], size, bitmap)
     except nbd.Failed as error:
         raise SourceError(f"{error}; look after the server of the source, then run again") from None
+
+
+def feed_read(feed: Feed, offset: int, length: int) -> bytes:
+    """Some bytes, while the engine does not run. Raises `SourceError`."""
+    low, high = offset // _ALIGN * _ALIGN, min(-(-(offset + length) // _ALIGN) * _ALIGN, feed_size(feed))
+    memory = memoryview(bytearray(high - low))
+    for at in range(0, high - low, _MOST):
+        part = memory[at : at + _MOST]
+        if not isinstance(feed, list):
+            feed.read(part, low + at)
+            continue
+        try:
+            nbd.read(feed[0], part, low + at)
+        except nbd.Failed as error:
+            raise SourceError(f"{error}; look after the server of the source, then run again") from None
+    return bytes(memory[offset - low : offset - low + length])
 
 
 def connect_source(source: NbdSource, options: CopyOptions) -> list[nbd.Connection]:

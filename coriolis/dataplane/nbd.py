@@ -146,6 +146,12 @@ def connect(uri: str, *, contexts: tuple[str, ...] = (), timeout: float = 60.0) 
     return Connection(uri, contexts=contexts, timeout=timeout)
 
 
+def read(connection: Connection, view: memoryview, offset: int) -> None:
+    """Fills ``view``, waiting for it. Raises `Failed`."""
+    buffer = libnbd.Buffer.from_buffer(view)
+    connection.call(lambda done: connection.handle.aio_pread(buffer, offset, completion=done), f"reading at {offset}")
+
+
 def extents(connection: Connection, size: int, bitmap: str | None = None) -> Iterator[Extent]:
     """The disk from 0 to ``size`` as a tidy list, asked for piece by piece as it is used.
 
