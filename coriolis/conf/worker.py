@@ -32,8 +32,27 @@ OPTS: tuple[cfg.Opt, ...] = (
         default=6,
         min=1,
         max=256,
-        help="Reads of 1 MiB in flight for one disk. A source far away wants more: its rate is at most this many MiB "
-        "per round trip.",
+        help="Reads of 1 MiB in flight for one disk at first. A source that turns out to be far away gets more by "
+        "itself, as far as copy_memory_mib allows.",
+    ),
+    cfg.IntOpt(
+        "copy_memory_mib",
+        default=512,
+        min=8,
+        help="Memory in MiB for the bytes that are under way in all copies of this worker; each slot may use its "
+        "share, at most 64 MiB.",
+    ),
+    cfg.StrOpt(
+        "copy_source_filters",
+        default="",
+        help="Filters in front of every source that is copied here, for tests and to slow down or to look into a copy: "
+        "'delay:read_ms=5;rate:bytes_per_second=50000000'. There are rate, delay, retry, fault, fault-at, cut, hang "
+        "and stats.",
+    ),
+    cfg.StrOpt(
+        "copy_sink_filters",
+        default="",
+        help="As copy_source_filters, in front of every target that is an NBD export.",
     ),
     cfg.FloatOpt(
         "copy_stall_seconds",

@@ -26,6 +26,9 @@ class WorkerSettings:
     lease_margin_seconds: float = 5.0
     call_timeout_seconds: float = 10.0  # of one message to the conductor
     copy_requests: int = 6
+    copy_memory_mib: int = 512  # of all slots together
+    copy_source_filters: str = ""
+    copy_sink_filters: str = ""
     copy_stall_seconds: float = 120.0
     verify: str = "full"  # none, sample, full
     journal_days: int = 14

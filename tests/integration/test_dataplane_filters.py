@@ -27,6 +27,8 @@ from coriolis.dataplane import (
     open_source,
 )
 from coriolis.dataplane.filters import Cut, Delay, FaultAt, Filter, Hang, Retry, Stats, filtered
+from coriolis.worker.kinds.filtering import behind_filters
+from coriolis.worker.settings import WorkerSettings
 from tests.integration.dataplane_disks import MIB, MISSING, make_raw, run, same
 
 pytestmark = [
@@ -115,3 +117,23 @@ def test_an_operator_puts_filters_in_front_of_an_export(raw: Path, tmp_path: Pat
             assert process.wait(30) == 0
     assert same(raw, sink.path)
     assert not Path(uri.split("socket=")[1]).exists()
+
+
+def test_a_workers_options_put_filters_in_front_of_both_sides(raw: Path, tmp_path: Path) -> None:
+    target, logs = tmp_path / "out.qcow2", [tmp_path / "source.log", tmp_path / "sink.log"]
+    run("qemu-img", "create", "-q", "-f", "qcow2", str(target), str(24 * MIB))
+    settings = WorkerSettings(
+        host="here",
+        state_path=tmp_path,
+        copy_source_filters=f"stats:path={logs[0]}",
+        copy_sink_filters=f"stats:path={logs[1]}",
+    )
+    with open_sink(FileSink(path=target, format=DiskFormat.QCOW2, create=False)) as export:
+        with behind_filters(ImageSource(path=raw), export, settings) as (near, far):
+            copy_disk(near, far, journal=tmp_path / "journal", epoch=1)
+    assert same(raw, target, formats=("raw", "qcow2"))
+    assert "read" in logs[0].read_text()
+    assert "write" in logs[1].read_text()
+    plain = WorkerSettings(host="here", state_path=tmp_path)
+    with behind_filters(ImageSource(path=raw), NbdSink(uri="nbd://a"), plain) as both:
+        assert both == (ImageSource(path=raw), NbdSink(uri="nbd://a"))

@@ -18,9 +18,11 @@ from coriolis.worker import journals
 from coriolis.worker.job import Job
 from coriolis.worker.journal_mirror import ConductorMirror
 from coriolis.worker.kinds import history, streams
+from coriolis.worker.kinds.filtering import behind_filters
 from coriolis.worker.sequence import Step
 
 _CHECKPOINT_SECONDS = 5.0
+_WINDOW = 64  # MiB in flight at most, for one disk
 
 
 def steps(job: Job) -> Sequence[Step]:
@@ -38,7 +40,10 @@ def volume_of(job: Job) -> Volume:
 def options(job: Job) -> dataplane.CopyOptions:
     settings = job.settings
     return dataplane.CopyOptions(
-        requests=settings.copy_requests, stall_seconds=settings.copy_stall_seconds, pace=job.pace
+        requests=settings.copy_requests,
+        window=max(settings.copy_requests, min(_WINDOW, settings.copy_memory_mib // settings.slots)),
+        stall_seconds=settings.copy_stall_seconds,
+        pace=job.pace,
     )
 
 
@@ -68,16 +73,17 @@ def moved(job: Job, source: dataplane.Source, sink: dataplane.Sink, volume: Volu
     path = job.journal(volume)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     started = dt.datetime.now(dt.UTC)
-    done = dataplane.copy_disk(
-        source,
-        sink,
-        journal=path,
-        mirror=_mirror(job, path, volume),
-        epoch=context.epoch,
-        options=options(job),
-        progress=_Report(job),
-        cancelled=context.cancelled.is_set,
-    )
+    with behind_filters(source, sink, job.settings) as (near, far):
+        done = dataplane.copy_disk(
+            near,
+            far,
+            journal=path,
+            mirror=_mirror(job, path, volume),
+            epoch=context.epoch,
+            options=options(job),
+            progress=_Report(job),
+            cancelled=context.cancelled.is_set,
+        )
     job.checkpoint({"host": job.settings.host, "done": done.size})
     line = history.line(done, started, dt.datetime.now(dt.UTC), source.identity)
     rounds = history.with_line(history.earlier(job), line)
