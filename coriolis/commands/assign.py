@@ -95,7 +95,7 @@ def _kept(
         task.id: [
             effect
             for effect in found[(shared.job(task.execution_id).replica_of, position)]
-            if effect.kind in task.params[KEPT] and effect.owner != task.id
+            if effect.kind in task.params[KEPT] and effect.owner not in (task.id, task.maker)
         ]
         for task, position in asking
     }

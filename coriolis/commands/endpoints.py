@@ -113,7 +113,7 @@ def delete(db: Database, caller: Caller, endpoint_id: str) -> None:
         endpoints.get(conn, endpoint_id, caller.scope)
         user = endpoints.user_of(conn, endpoint_id)
         if user is not None:
-            raise Forbidden(f"The endpoint is used by {user}. Delete that first.")
+            raise Forbidden(f"The endpoint is used by {user.replace('_', ' ')}. Delete that first.")
         purge.actions(conn, endpoints.jobs_of(conn, endpoint_id))  # deleted ones: nobody else refers to it
         endpoints.delete(conn, [endpoint_id])
 

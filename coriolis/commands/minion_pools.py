@@ -235,24 +235,25 @@ def check_use(conn: Connection, caller: Caller, job: Action) -> None:
 
     :raises Invalid: an unknown pool, one of another endpoint or platform, one that is too small or not allocated
     """
-    count = len(job.instances)
+    count, noun = len(job.instances), job.kind
     for name, platform, endpoint_id in (
         ("origin_minion_pool_id", SOURCE, job.origin_endpoint_id),
         ("destination_minion_pool_id", DESTINATION, job.destination_endpoint_id),
     ):
         if getattr(job, name) is not None:
-            pool = _usable(conn, caller, getattr(job, name), platform, endpoint_id, name)
+            where = f"{noun}.{name}"
+            pool = _usable(conn, caller, getattr(job, name), platform, endpoint_id, where)
             if pool.maximum_minions < count:
                 raise Invalid(
-                    f"{name}: the minion pool {pool.name} has at most {pool.maximum_minions} machines, and {count} "
+                    f"{where}: the minion pool {pool.name} has at most {pool.maximum_minions} machines, and {count} "
                     "instances need one each.",
-                    field=name,
+                    field=where,
                 )
-    name = "instance_osmorphing_minion_pool_mappings"
+    where = f"{noun}.instance_osmorphing_minion_pool_mappings"
     for instance, pool_id in (job.instance_osmorphing_minion_pool_mappings or {}).items():
         if instance not in job.instances:
-            raise Invalid(f"{name}: {instance!r} is none of the instances.", field=name)
-        _usable(conn, caller, pool_id, DESTINATION, job.destination_endpoint_id, name)
+            raise Invalid(f"{where}: {instance!r} is none of the instances.", field=where)
+        _usable(conn, caller, pool_id, DESTINATION, job.destination_endpoint_id, where)
 
 
 def _usable(conn: Connection, caller: Caller, pool_id: str, platform: str, endpoint_id: str, field: str) -> MinionPool:
