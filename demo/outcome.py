@@ -42,6 +42,7 @@ def lines(report: dict[str, Any]) -> list[tuple[str, str]]:
             ("  source digest", str(disk["source_digest"])),
             ("  target digest", str(disk["target_digest"])),
         ]
+    rows.append(("certificate", str(report.get("certificate") or "none")))
     rows += [("error", str(error)) for error in report["errors"]]
     rows.append(("domain", f"{report['domain']}, {'its console answers' if report['booted'] else 'NOT booted'}"))
     if not report["booted"]:

@@ -159,8 +159,10 @@ def _demo(begun: float) -> dict[str, Any]:
     migration = coriolis("migration", "show", migration["id"])
     migrated = time.monotonic()
     report = outcome.of_migration(migration)
-    report |= {"uri": host.uri, "domain": None, "guest": None, "booted": False}
+    report |= {"uri": host.uri, "domain": None, "guest": None, "booted": False, "certificate": None}
     if migration["status"] == "COMPLETED":
+        _step("Checking the certificate of the migration, without the service")
+        report["certificate"] = _check_certificate(coriolis, migration["id"], guest)
         _step("Waiting for the console of the new domain")
         report |= _look_at(host, guest)
     ended = time.monotonic()
@@ -223,6 +225,24 @@ def _endpoint(coriolis: Command, name: str, kind: str, connection: dict[str, Any
     made = coriolis("endpoint", "create", "--name", name, "--type", kind, "--connection-info", str(file))
     CONSOLE.print(f"  endpoint {made['id']} {name}")
     return str(made["id"])
+
+
+def _check_certificate(coriolis: Command, migration: str, guest: Guest) -> str:
+    """The signature, by the service's own key, and the source's bytes: the new disk is being written by its guest.
+
+    :raises DemoFailed: it is not valid
+    """
+    certificate, key = places.STATE / "certificate.json", places.STATE / "certificate-key.json"
+    certificate.write_text(json.dumps(coriolis("certificate", "show", migration)))
+    key.write_text(json.dumps(coriolis("certificate", "key", "show")))
+    words = ["certificate", "verify", str(certificate), "--key", str(key), "--disk", str(guest.disk)]
+    command = [str(coriolis.program), *words]
+    done = subprocess.run(command, env=coriolis.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise DemoFailed(f"coriolis {' '.join(words)}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+    for line in done.stdout.splitlines():
+        CONSOLE.print(f"  {line}", markup=False)
+    return str(certificate)
 
 
 def _look_at(host: libvirt_host.LibvirtHost, guest: Guest) -> dict[str, Any]:

@@ -7,6 +7,7 @@ file or disk cannot be read, or a disk was not named rightly).
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ class Verify(command.Command):
 
     def get_parser(self, prog_name: str) -> Any:
         parser = super().get_parser(prog_name)
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
         parser.add_argument("file", metavar="FILE", help="the certificate; - reads standard input")
         parser.add_argument(
             "--disk",
@@ -45,6 +47,9 @@ class Verify(command.Command):
             "--key", metavar="FILE", help="public key of the service that must have signed: PEM, base64 or its answer"
         )
         return parser
+
+    def get_epilog(self) -> str:
+        return "Examples:\n" + "\n".join(f"  $ coriolis {example}" for example in self.examples)
 
     def take_action(self, parsed_args: Any) -> int:
         try:

@@ -66,6 +66,8 @@ class Download(ServiceCommand, command.Command):
 class KeyShow(ServiceCommand, show.ShowOne):
     """Show the public key that the service signs certificates with."""
 
+    examples = ("certificate key show -f json",)
+
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
         told = self.service.certificate_key()
         return tuple(told), list(told.values())
