@@ -52,9 +52,10 @@ from coriolis.providers.api.model import (
     StorageInventory,
     Volume,
 )
-from coriolis.providers.api.provider import Provider, connection_schema
+from coriolis.providers.api.provider import COPY_OPTIONS, Provider, connection_schema
 
 __all__ = [
+    "COPY_OPTIONS",
     "DESTINATION_NEEDS",
     "SOURCE_NEEDS",
     "Cancelled",

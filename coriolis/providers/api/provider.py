@@ -67,6 +67,18 @@ SECRET_REF_BRANCH: JsonSchema = {
 }
 
 
+#: Options that the copy task reads from any source environment; a provider with disks puts them into its schema.
+COPY_OPTIONS: dict[str, JsonSchema] = {
+    "copy_live_data_only": {
+        "type": "boolean",
+        "title": "Copy live data only",
+        "description": "Free space of ext2/3/4, XFS and NTFS file systems that were unmounted cleanly, and what is in "
+        "swap and page files, arrive as zeros; the result says what that saved",
+        "default": False,
+    },
+}
+
+
 def connection_schema(fields: JsonSchema) -> JsonSchema:
     """The two-branched form that existing consoles expect, from the schema of the plain fields."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "oneOf": [fields, SECRET_REF_BRANCH]}

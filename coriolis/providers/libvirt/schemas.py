@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from coriolis.providers.api import connection_schema
+from coriolis.providers.api import COPY_OPTIONS, connection_schema
 
 DISK_BUSES = ("virtio", "scsi", "sata", "ide")
 NIC_MODELS = ("virtio", "e1000e", "e1000", "rtl8139")
@@ -94,6 +94,7 @@ SOURCE: dict[str, Any] = {
             pattern="^/[^\\n]*$",
             maxLength=1024,
         ),
+        **COPY_OPTIONS,
     },
     "additionalProperties": False,
 }

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from coriolis.providers.api import Capability, Connection, Context, Firmware, OsType, Provider, connection_schema
+from coriolis.providers.api import (
+    COPY_OPTIONS,
+    Capability,
+    Connection,
+    Context,
+    Firmware,
+    OsType,
+    Provider,
+    connection_schema,
+)
 
 CONNECTION_FIELDS = {
     "type": "object",
@@ -61,6 +70,7 @@ SOURCE_SCHEMA = {
             "description": "Compare all files with the digests of the .mf before they are used",
             "default": True,
         },
+        **COPY_OPTIONS,
     },
 }
 
