@@ -19,6 +19,7 @@ import requests
 from coriolis.api.routes import ROUTES
 from tests import ovf_packages
 from tests.integration import client_needs as needs
+from tests.integration import tiny_guest
 from tests.integration.client_calls import (
     ADMINISTRATION,
     DEPLOYMENTS,
@@ -139,7 +140,7 @@ class Site:
                 "networks": networks,
                 "storage": "default",
                 "host": socket.gethostname(),
-                "pool_environment": {},
+                "pool_environment": {"image": "minion.qcow2", "memory_mb": 64, "accel": "tcg"},
             },
         )
 
@@ -161,6 +162,8 @@ def site(libvirt_host: LibvirtHost, new_host: LibvirtHost) -> Iterator[Site]:
     lab = Lab(host=libvirt_host, scratch=scratch)
     lab.define("g")
     lab.start("g")
+    tiny_guest.qcow2_disk(libvirt_host.pool / "minion.qcow2")
+    lab.raw.storagePoolLookupByName("default").refresh()
     ova = ovf_packages.ova(scratch / "web.ova", ovf_packages.content(3 << 20))
     info = {
         "libvirt": {**libvirt_host.connection_info, "shutdown_grace_seconds": 1},
