@@ -108,7 +108,7 @@ class Catalogue:
             raise NoWorker(f"No worker with the provider {platform[:64]!r} is connected: try again later")
         by_digest: dict[str, list[Session]] = {}
         for one in serving:
-            by_digest.setdefault(one.id, []).append(one)
+            by_digest.setdefault((one.schema_digests or {}).get(platform) or one.id, []).append(one)
         told: list[dict[str, Json]] = []
         problem: CoriolisError | None = None
         for digest, tellers in by_digest.items():

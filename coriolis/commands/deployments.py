@@ -69,7 +69,7 @@ def create(
         check_replicas(conn, transfer, force=spec.force)
         row = _deployment(made, caller, transfer, spec, now)
         minion_pools.check_use(conn, caller, row)
-        platforms = jobs.platforms_of(conn, transfer)
+        platforms = jobs.platforms_of(conn, transfer, executions.latest(conn, [transfer.id]).get(transfer.id))
         prepare(recipe_of(row), *platforms, Options())
         actions.insert(conn, row)
         run = jobs.Run(type=TYPE, recipe=recipe_of(row).name, platforms=platforms, request_id=caller.request_id)
@@ -117,8 +117,9 @@ def retry(db: Database, caller: Caller, deployment_id: str) -> Action:
     def use(conn: Connection) -> Action:
         row = actions.get(conn, deployment_id, caller.scope, actions.DEPLOYMENT)
         transfers.idle(conn, caller, row.replica_of, "deploy")
-        left = jobs.left_over(conn, row, executions.latest(conn, [row.id])[row.id])
-        platforms = jobs.platforms_of(conn, row)
+        last = executions.latest(conn, [row.id])[row.id]
+        left = jobs.left_over(conn, row, last)
+        platforms = jobs.platforms_of(conn, row, last)
         run = jobs.Run(
             type=TYPE,
             recipe=recipe_of(row).name,

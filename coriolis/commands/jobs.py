@@ -213,10 +213,14 @@ def platforms(conn: Connection, origin: Endpoint, destination: Endpoint) -> Plat
     return source, target
 
 
-def platforms_of(conn: Connection, job: Action) -> Platforms:
-    """As ``platforms``, for the endpoints of a job."""
+def platforms_of(conn: Connection, job: Action, known: Execution | None = None) -> Platforms:
+    """As ``platforms``, for the endpoints of a job. With ``known``, an execution of it, a platform that no worker
+    serves now is taken to be as it was then: the old site may be gone when its replicas are needed."""
     ends = endpoints.find(conn, [job.origin_endpoint_id, job.destination_endpoint_id], None)
-    return platforms(conn, ends[job.origin_endpoint_id], ends[job.destination_endpoint_id])
+    origin, destination = ends[job.origin_endpoint_id], ends[job.destination_endpoint_id]
+    if known is None or {origin.type, destination.type} <= sessions.providers(conn).keys():
+        return platforms(conn, origin, destination)
+    return stored_platforms(known)
 
 
 def stored_platforms(run: Execution) -> Platforms:

@@ -149,7 +149,7 @@ def delete_disks(db: Database, caller: Caller, transfer_id: str) -> Execution:
         run = jobs.Run(
             type=DELETE_TYPE,
             recipe=DELETE_DISKS.name,
-            platforms=jobs.platforms_of(conn, row),
+            platforms=jobs.platforms_of(conn, row, executions.latest(conn, [row.id]).get(row.id)),
             positions=positions,
             request_id=caller.request_id,
         )

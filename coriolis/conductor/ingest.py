@@ -48,6 +48,7 @@ def register(db: Database, request: Register, *, lease_seconds: float, sync_seco
             pid=request.pid,
             regions=request.regions,
             providers=request.providers,
+            schema_digests=request.schema_digests,
             slots=request.slots,
             release=request.release,
             now=now,

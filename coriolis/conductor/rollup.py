@@ -86,10 +86,13 @@ def _over(conn: Connection, run: Execution, state: ExecutionState, now: dt.datet
         actions.update(conn, [{"b_id": run.action_id, **run.changes}])
     if not run.auto_deploy:
         return
-    waiting = actions.waiting(conn, [run.id])
+    held = executions.hold_runs(conn, [one.id for one in actions.waiting(conn, [run.id])])
+    waiting = [one for one in held.values() if one.state == ExecutionState.UNEXECUTED]  # not cancelled meanwhile
+    if not waiting:
+        return
     if good:
         jobs.release(conn, waiting, now)
-    elif waiting:
+    else:
         message = f"Not deployed: the execution {run.number} that it waited for is {state.value}."
         end = ExecutionState.CANCELED if state is ExecutionState.CANCELED else ExecutionState.ERROR
         jobs.end_waiting(conn, waiting, end, message, now)

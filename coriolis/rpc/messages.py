@@ -92,6 +92,7 @@ class Register:
     pid: int
     regions: tuple[str, ...] = ()
     providers: dict[str, list[str]] = field(default_factory=dict)  # name -> capabilities
+    schema_digests: dict[str, str] = field(default_factory=dict)  # name -> digest of its schemas
     slots: int = 4
     release: str = ""
     specs: dict[str, Json] = field(default_factory=dict)  # runtime.diagnostics
@@ -255,7 +256,81 @@ class JournalAck:
     length: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Certify:
+    """Asks for a certificate that names the session, for links to other workers. ``request``: PKCS #10, in PEM."""
+
+    session_id: str
+    request: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certified:
+    """PEM. ``certificate`` None: the conductor has no authority, or the session is dead."""
+
+    name: str = ""
+    certificate: str | None = None
+    authority: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteSource:
+    """A disk that another worker exports over a link, to one peer. ``name``: what the exporter's certificate says.
+    The rest is as of ``dataplane.NbdSource``."""
+
+    host: str
+    port: int
+    name: str
+    export: str = ""
+    size: int | None = None
+    identity: str | None = None
+    bitmap: str | None = None
+    base_identity: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOpen:
+    """A copy asks for its source, whose worker stands elsewhere; again every few seconds for as long as it reads, since
+    an export that nobody asks for ends. ``peer``: the name in the certificate of who will read."""
+
+    attempt: Attempt
+    item: str
+    snapshot: Json
+    peer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOpened:
+    """``accepted`` False: stale. Neither ``source`` nor ``error``: not ready, ask again."""
+
+    accepted: bool
+    source: RemoteSource | None = None
+    error: Error | None = None
+
+
 # ---- scheduler / conductor -> worker ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Open a source and offer it to ``peer``. The first one starts it, each further one keeps it for a while."""
+
+    task_id: str
+    epoch: int
+    item: str
+    snapshot: Json
+    source: Endpoint
+    peer: str
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """As ``SourceOpened``."""
+
+    source: RemoteSource | None = None
+    error: Error | None = None
+
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,6 +358,7 @@ class Assign:
     request_id: str | None = None
     replica: str | None = None  # the transfer whose replica the run writes or reads; journals go by it
     fence: int = 0  # of the run among those of the replica: what comes later may write over what came before
+    apart: bool = False  # a copy whose source another worker has to export (``SourceOpen``)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -355,6 +431,8 @@ METHODS: dict[str, dict[str, tuple[type, type | None]]] = {
         "journal_open": (JournalOpen, JournalOpened),
         "journal_read": (JournalRead, JournalPieces),
         "journal_write": (JournalWrite, JournalAck),
+        "certify": (Certify, Certified),
+        "source_open": (SourceOpen, SourceOpened),
         "wake": (Wake, None),
     },
     SCHEDULER: {
@@ -364,5 +442,6 @@ METHODS: dict[str, dict[str, tuple[type, type | None]]] = {
         "assign": (Assign, None),
         "cancel": (Cancel, None),
         "provider": (ProviderCall, ProviderReply),
+        "export": (Export, Exported),
     },
 }

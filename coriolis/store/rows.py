@@ -208,6 +208,7 @@ class Session:
     pid: int
     regions: list[str]
     providers: dict[str, list[str]]
+    schema_digests: dict[str, str] | None
     slots: int
     load: float
     release: str

@@ -45,6 +45,7 @@ def start(
     release: str,
     now: dt.datetime,
     service_id: str | None = None,
+    schema_digests: dict[str, str] | None = None,
 ) -> None:
     """A new life of a worker."""
     conn.execute(
@@ -55,6 +56,7 @@ def start(
             pid=pid,
             regions=list(regions),
             providers=providers,
+            schema_digests=schema_digests,
             slots=slots,
             load=0.0,
             release=release,

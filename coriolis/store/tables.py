@@ -15,7 +15,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     String,
     Table,
     UniqueConstraint,
@@ -25,7 +24,7 @@ from sqlalchemy import (
 from coriolis.store import minion_tables as minion_tables
 from coriolis.store import site_tables as site_tables
 from coriolis.store import standing_tables as standing_tables
-from coriolis.store.types import Json, Moment, Seconds, long_text, name_type
+from coriolis.store.types import Json, Moment, Seconds, blob, long_text, name_type
 from coriolis.store.vocabulary import ID as _ID
 from coriolis.store.vocabulary import INNODB as _INNODB
 from coriolis.store.vocabulary import NUMBER as _NUMBER
@@ -327,7 +326,7 @@ journal_piece = Table(
     Column("generation", Integer(), primary_key=True, autoincrement=False, comment="Pieces of others do not count"),
     Column("offset", _NUMBER, primary_key=True, autoincrement=False, comment="Of its first byte in the journal"),
     Column("size", Integer(), nullable=False, comment="Bytes of it in the journal"),
-    Column("data", LargeBinary(1 << 20), nullable=False, comment="These bytes, compressed by zlib"),
+    Column("data", blob(), nullable=False, comment="These bytes, compressed by zlib"),
     comment="Appended pieces of copy journals",
     **_INNODB,
 )

@@ -7,7 +7,7 @@ import datetime as dt
 import json
 from typing import Any
 
-from sqlalchemy import DateTime, Double, Float, String, Text, literal
+from sqlalchemy import DateTime, Double, Float, LargeBinary, String, Text, literal
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.ext.compiler import compiles
@@ -34,6 +34,11 @@ def long_text() -> TypeEngine[str]:
     """Up to 16 MiB on every database."""
     text = mysql.MEDIUMTEXT(charset="utf8mb4", collation="utf8mb4_bin")
     return Text().with_variant(text, "mysql", "mariadb")
+
+
+def blob() -> TypeEngine[bytes]:
+    """Up to 16 MiB on every database."""
+    return LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb")
 
 
 # Naive UTC with microseconds. MariaDB's plain DATETIME cuts them off.

@@ -178,6 +178,7 @@ class WorkerService:
                 pid=os.getpid(),
                 regions=self._settings.regions,
                 providers={name: about["capabilities"] for name, about in server.providers.items()},
+                schema_digests={name: about["digest"] for name, about in server.providers.items()},
                 slots=self._settings.slots,
                 release=self._settings.release,
                 specs=diagnostics.collect("coriolis-worker"),

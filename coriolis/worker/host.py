@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import faulthandler
+import hashlib
 import itertools
+import json
 import logging
 import os
 import resource
@@ -40,16 +42,17 @@ from coriolis.rpc.messages import (
     EffectAck,
     EffectWrite,
     Endpoint,
+    Export,
     ProviderCall,
 )
 from coriolis.rpc.wire import method_of
-from coriolis.worker import calls, classify, credentials, sequence
+from coriolis.worker import calls, classify, credentials, exports, sequence
 from coriolis.worker.channel import Channel
 from coriolis.worker.effects import Ledger
 from coriolis.worker.job import Job
 from coriolis.worker.kinds import KINDS
 from coriolis.worker.masking import Mask, secrets_in
-from coriolis.worker.settings import VaultSettings, WorkerSettings
+from coriolis.worker.settings import LinkFiles, VaultSettings, WorkerSettings
 
 COMPLETED, FAILED, CANCELED, STALE = "completed", "failed", "canceled", "stale"
 _POLL_SECONDS = 0.2
@@ -65,7 +68,7 @@ class Terminated(BaseException):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Order:
-    """What the agent wants of the child: one of ``assign`` and ``call``."""
+    """What the agent wants of the child: one of ``assign``, ``call`` and ``export``."""
 
     settings: WorkerSettings
     vault: VaultSettings
@@ -73,6 +76,8 @@ class Order:
     log_level: int
     assign: Assign | None = None
     call: ProviderCall | None = None
+    export: Export | None = None
+    link: LinkFiles | None = None  # for an export, and for an attempt whose source is exported elsewhere
 
 
 def run(channel: int, stdout: int, stderr: int, *, providers: Mapping[str, Provider]) -> int:
@@ -116,6 +121,7 @@ def describe(provider: Provider) -> dict[str, Any]:
         "capabilities": sorted(provider.capabilities),
         "types": wire_types(provider.capabilities),
         "schemas": provider.schemas,
+        "digest": hashlib.sha256(json.dumps(provider.schemas, sort_keys=True).encode()).hexdigest(),
     }
 
 
@@ -152,11 +158,29 @@ class _Child:
         self._start_logging()
         signal.signal(signal.SIGTERM, self._terminated)
         threading.Thread(target=self._listen, args=(messages,), name="channel", daemon=True).start()
-        answer = self._answered(self._attempt if self._order.assign is not None else self._call)
+        answer = self._answered(self._work())
         logging.shutdown()
         self._channel.send({"result": self._mask.data(answer)})
 
-    # ---- the two kinds of work
+    def _work(self) -> Callable[[], dict[str, Any]]:
+        if self._order.export is not None:
+            return self._export
+        return self._attempt if self._order.assign is not None else self._call
+
+    # ---- the three kinds of work
+
+    def _export(self) -> dict[str, Any]:
+        """Until the agent says stop."""
+        export, files = self._order.export, self._order.link
+        assert export is not None
+        assert files is not None
+        with contextlib.ExitStack() as stack:
+            connection = self._connect(export.source, self._context(epoch=0, deadline=None), stack)
+            source = stack.enter_context(exports.opened(export, connection, self._context(epoch=0, deadline=None)))
+            ready = stack.enter_context(exports.offered(source, export, files, self._order.settings))
+            self._channel.send({"exported": to_json(ready)})
+            self._cancelled.wait()
+        return {"outcome": COMPLETED}
 
     def _attempt(self) -> dict[str, Any]:
         assign = self._order.assign
@@ -217,6 +241,7 @@ class _Child:
             connect=connect,
             checkpoint=lambda data: self._channel.send({"checkpoint": data}),
             ask=self._ask,
+            link=self._order.link,
             stream=lambda stream: self._channel.send({"stream": to_json(stream)}),
             pace=self._pace,
         )

@@ -404,8 +404,10 @@ class Teller:
     def __init__(self, **schemas: Any) -> None:
         self.schemas: dict[str, Any] = schemas
         self.silent = False
+        self.asked = 0
 
     def __call__(self, call: messages.ProviderCall) -> messages.ProviderReply:
+        self.asked += 1
         if self.silent:
             raise Unavailable("not now")
         return messages.ProviderReply(value=self.schemas)
@@ -450,3 +452,28 @@ def test_a_worker_that_is_silent_does_not_hide_the_others(api: TestApp, other: T
         "colour"
         in api.get(f"{PREFIX}/providers/null/schemas/8").json["schemas"]["source_environment_schema"]["properties"]
     )
+
+
+def test_the_same_schemas_are_asked_for_once(api: TestApp, db: Database, bus: LocalBus, desk: Desk) -> None:
+    """Of workers that tell the same digest, one is asked; of one that tells none, that one is."""
+    keys = [f"{number:08d}-2222-4222-8222-222222222222" for number in range(4)]
+    tellers = [Teller(connection={"oneOf": [{}]}) for _ in keys]
+    for key, teller in zip(keys, tellers, strict=True):
+        with db.writer() as conn:
+            sessions.start(
+                conn,
+                key,
+                host=key,
+                pid=2,
+                regions=[],
+                providers={"other": ["inventory"]},
+                schema_digests={"other": "same"} if key != keys[0] else None,
+                slots=2,
+                release="1",
+                now=db.utcnow(),
+            )
+        bus.serve(messages.WORKER, key, {"provider": teller})
+    for _ in range(3):
+        api.get(f"{PREFIX}/providers/other/schemas/16")
+    assert tellers[0].asked == 1
+    assert sum(teller.asked for teller in tellers) == 2

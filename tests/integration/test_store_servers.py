@@ -17,7 +17,7 @@ from types import ModuleType
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 
 from coriolis.domain.model import TaskState
 from coriolis.store import schema
@@ -26,10 +26,11 @@ from coriolis.store.tables import action, metadata, task
 from coriolis.store.types import lease_now
 from tests.integration.database_servers import MariaDb, PostgreSql
 from tests.integration.engine_racer import Score, race
-from tests.unit.commands import test_endpoints, test_migrations
+from tests.unit.commands import test_endpoints, test_migrations, test_transfers
 from tests.unit.conductor import test_cancel, test_clean_up, test_cost, test_fencing, test_runs, test_sync
 from tests.unit.conductor.rig import Clock, Rig
 from tests.unit.scheduler import test_dispatch
+from tests.unit.store import test_upgrade
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -52,6 +53,7 @@ def _adopt(module: ModuleType) -> None:
 for suite in (
     test_endpoints,
     test_migrations,
+    test_transfers,
     test_cancel,
     test_clean_up,
     test_cost,
@@ -80,8 +82,13 @@ def url(server: Server) -> str:
 
 def empty(db: Database) -> None:
     with db.writer() as conn:
+        conn.execute(update(action).values(transfer_id=None))  # MariaDB looks at each row on its own
         for table in reversed(metadata.sorted_tables):
             conn.execute(delete(table))
+
+
+def test_an_upgrade_keeps_what_is_there(server: Server) -> None:
+    test_upgrade.upgraded(Database(server.url("upgrade")))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from coriolis.domain.recipe import COPY_RETRY, Recipe, Removal, Step
+from coriolis.domain.recipe import REMOVAL_RETRY, Recipe, Removal, Step
 from coriolis.domain.recipes import steps
 
 KEPT = "kept"  # parameter: the attempt gets what the ledger holds of the machine's replica, of these kinds
@@ -86,9 +86,10 @@ _DELETE_SNAPSHOTS = Step(
     kind="delete_kept",
     type="DELETE_TRANSFER_SOURCE_DISK_SNAPSHOTS",
     source=steps.SNAPSHOTS,
-    retry=COPY_RETRY,
+    retry=REMOVAL_RETRY,
     params=_SNAPSHOT,
 )
+# The two do not wait for each other: the source may be gone for good.
 DELETE_DISKS = Recipe(
     "delete_disks",
     steps=(
@@ -98,8 +99,7 @@ DELETE_DISKS = Recipe(
             kind="delete_kept",
             type="DELETE_TRANSFER_DISKS",
             destination=steps.VOLUMES,
-            after=("delete_snapshots",),
-            retry=COPY_RETRY,
+            retry=REMOVAL_RETRY,
             params=_VOLUME,
         ),
     ),

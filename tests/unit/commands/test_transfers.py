@@ -34,12 +34,12 @@ class Desk:
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
         self.seen: dict[str, Assign] = {}
-        self.failing: set[str] = set()  # kinds
+        self.failing: set[str] = set()  # kinds, or names
         self.failing_items: set[str] = set()
 
     def __call__(self, assign: Assign) -> Mapping[str, Any]:
         self.seen[assign.name] = assign
-        if assign.kind in self.failing or (assign.kind == "copy" and assign.item in self.failing_items):
+        if {assign.kind, assign.name} & self.failing or (assign.kind == "copy" and assign.item in self.failing_items):
             return {"outcome": "failed", "error": Error(code="provider.invalid", message="It does not work.")}
         does = {
             "volumes": self._volumes,
@@ -309,6 +309,17 @@ def test_delete_disks_leaves_nothing(rig: Rig, desk: Desk, transfer: Action) -> 
     desk.run()
     assert "volumes@replica" not in desk.seen["copy.1/disk-0"].inputs
     assert replica_of(rig, transfer).complete
+
+
+def test_disks_can_be_deleted_when_the_source_is_gone(rig: Rig, desk: Desk, transfer: Action) -> None:
+    execute(rig, transfer)
+    desk.run()
+    desk.failing = {"delete_snapshots"}
+    run = transfers.delete_disks(rig.db, CALLER, transfer.id)
+    desk.run()
+    assert state_of(rig, run) == "ERROR"
+    assert left(rig, transfer) == {"volume": 0, "snapshot": 1}
+    assert replica_of(rig, transfer).volumes is None
 
 
 def test_a_deleted_transfer_leaves_no_mark_on_the_source(rig: Rig, desk: Desk, transfer: Action) -> None:

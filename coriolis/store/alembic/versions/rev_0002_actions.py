@@ -34,6 +34,9 @@ def upgrade() -> None:
     for column in _execution_columns():
         op.add_column("execution", column)
     _make_replica()
+    if op.get_bind().dialect.name != "sqlite":
+        what = "The user's jobs"
+        op.create_table_comment("action", f"{what}: migrations, transfers and deployments", existing_comment=what)
 
 
 def _action_columns() -> list[sa.Column[Any]]:

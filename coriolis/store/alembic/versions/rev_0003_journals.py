@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from coriolis.store.types import Moment, key_type
+from coriolis.store.types import Moment, blob, key_type
 
 revision = "0003"
 down_revision = "0002"
@@ -53,7 +53,7 @@ def upgrade() -> None:
         ),
         sa.Column("offset", NUMBER, autoincrement=False, nullable=False, comment="Of its first byte in the journal"),
         sa.Column("size", sa.Integer(), nullable=False, comment="Bytes of it in the journal"),
-        sa.Column("data", sa.LargeBinary(1 << 20), nullable=False, comment="These bytes, compressed by zlib"),
+        sa.Column("data", blob(), nullable=False, comment="These bytes, compressed by zlib"),
         sa.PrimaryKeyConstraint("replica_id", "name", "generation", "offset", name=op.f("pk_journal_piece")),
         comment="Appended pieces of copy journals",
         **INNODB,
