@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from openstack import resource
 
-from coriolis.client.job import Job
+from coriolis.client.job import Event, Job
 
 
 class Deployment(Job):
@@ -23,3 +23,8 @@ class Deployment(Job):
     force = resource.Body("force", type=bool)
 
     _query_mapping = resource.QueryParameters("status", "sort_key", "sort_dir", "show_deleted", "include_task_info")
+
+
+class DeploymentEvent(Event):
+    base_path = "/deployments/%(deployment_id)s/events"
+    deployment_id = resource.URI("deployment_id")

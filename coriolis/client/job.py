@@ -95,7 +95,7 @@ class Event(Paged):
     index = resource.Body("index", type=int)
     created_at = resource.Body("created_at")
 
-    _query_mapping = resource.QueryParameters("since", "sort_key", "sort_dir")
+    _query_mapping = resource.QueryParameters("since", "timeout", "sort_key", "sort_dir")
 
 
 def id_of(thing: Any) -> str:

@@ -12,6 +12,7 @@ from coriolis.client.methods.administration import AdministrationMethods
 from coriolis.client.methods.bandwidth_budgets import BandwidthBudgetMethods
 from coriolis.client.methods.certificates import CertificateMethods
 from coriolis.client.methods.endpoints import EndpointMethods
+from coriolis.client.methods.events import EventMethods
 from coriolis.client.methods.jobs import JobMethods
 from coriolis.client.methods.transfers import TransferMethods
 from coriolis.client.migration import Migration
@@ -22,7 +23,13 @@ from coriolis.client.transfer import Transfer, TransferExecution, TransferSchedu
 
 
 class Proxy(
-    JobMethods, TransferMethods, EndpointMethods, AdministrationMethods, BandwidthBudgetMethods, CertificateMethods
+    JobMethods,
+    EventMethods,
+    TransferMethods,
+    EndpointMethods,
+    AdministrationMethods,
+    BandwidthBudgetMethods,
+    CertificateMethods,
 ):
     """``find_*`` take a name or an id; lists are generators that page by themselves."""
 

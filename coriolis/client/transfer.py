@@ -7,7 +7,7 @@ from typing import Any
 
 from openstack import exceptions, resource
 
-from coriolis.client.job import FINAL, Job
+from coriolis.client.job import FINAL, Event, Job
 from coriolis.client.record import Record
 
 
@@ -66,6 +66,12 @@ class TransferExecution(Record):
     @property
     def final(self) -> bool:
         return self.status in FINAL
+
+
+class TransferExecutionEvent(Event):
+    base_path = "/transfers/%(transfer_id)s/executions/%(execution_id)s/events"
+    transfer_id = resource.URI("transfer_id")
+    execution_id = resource.URI("execution_id")
 
 
 class TransferSchedule(Record):

@@ -209,3 +209,28 @@ def test_a_deployment_wants_a_complete_execution(client: Proxy) -> None:
     assert list(client.deployments()) == []
     with pytest.raises(exceptions.NotFoundException, match="no deployment with the id"):
         client.find_deployment("x")
+
+
+def test_a_plan_makes_nothing(client: Proxy) -> None:
+    order = {
+        "origin_endpoint_id": endpoint(client, "from").id,
+        "destination_endpoint_id": endpoint(client, "to").id,
+        "instances": ["null-0000001"],
+    }
+    plan = client.plan_migration(**order, network_map={"VM Network": "null-network"})
+    assert plan.possible
+    assert plan.size_bytes == sum(disk["size_bytes"] for disk in plan.instances[0]["disks"]) > 0
+    refused = client.plan_migration(**order | {"instances": ["nobody"]})
+    assert not refused.possible
+    assert any(concern.blocking and concern.instance == "nobody" for concern in refused.concerns)
+    assert list(client.migrations()) == []
+
+
+def test_events_are_followed_until_the_end(client: Proxy, db: Database) -> None:
+    made = migration(client, replication_count=1)
+    grow(db, made.id, events_each=1)
+    first = next(client.follow_migration_events(made))
+    finish(db, made.id, "COMPLETED")
+    listed = [event.message for event in client.migration_events(made)]
+    assert [event.message for event in client.follow_migration_events(made)] == listed
+    assert [event.message for event in client.follow_migration_events(made, since=first.id)] == listed[1:]

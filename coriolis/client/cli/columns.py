@@ -55,6 +55,39 @@ def _disk(disk: dict[str, Any]) -> list[str]:
     return [first, f"  verification: {disk.get('verification')}", f"  source {source}", f"  target {target}"]
 
 
+class ConcernColumn(JsonColumn):
+    """What speaks against a plan; a line each, what blocks it first."""
+
+    def human_readable(self) -> str:
+        ordered = sorted(self._value, key=lambda one: not one["blocking"])
+        return "\n".join(
+            f"{'BLOCKS' if one['blocking'] else 'warning'} {_place(one)}{one['message']}" for one in ordered
+        )
+
+
+def _place(concern: dict[str, Any]) -> str:
+    return f"{concern['instance']}: " if concern.get("instance") else ""
+
+
+class WaysColumn(JsonColumn):
+    """Where the disks or networks of each machine go."""
+
+    def __init__(self, value: Any, name: str) -> None:
+        super().__init__(value)
+        self._name = name
+
+    def human_readable(self) -> str:
+        return "\n".join(
+            f"{instance} {way[self._name]}: {_size(way)}{way['source']} -> {way['destination']}"
+            for instance, ways in self._value.items()
+            for way in ways
+        )
+
+
+def _size(way: dict[str, Any]) -> str:
+    return f"{live.amount(way['size_bytes'])}, " if "size_bytes" in way else ""
+
+
 class TaskColumn(JsonColumn):
     """The tasks that are needed, in order."""
 

@@ -32,6 +32,7 @@ class ServiceCommand(command.Command):
 
     auth_required = True  # read by the program ``openstack``
     examples: ClassVar[tuple[str, ...]] = ()  # without the program's name
+    status = 0  # with which the program ends, although there was an answer
 
     @property
     def service(self) -> Proxy:
@@ -63,7 +64,7 @@ class ServiceCommand(command.Command):
     def run(self, parsed_args: Any) -> int:
         """:raises openstack.exceptions.SDKException: with the server's own words, which name cause and cure"""
         try:
-            return super().run(parsed_args)
+            return super().run(parsed_args) or self.status
         except exceptions.HttpException as error:
             raise exceptions.SDKException(said_by_server(error)) from error
         except ks_exceptions.ConnectFailure as error:

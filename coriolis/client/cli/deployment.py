@@ -50,18 +50,21 @@ class Create(ServiceCommand, show.ShowOne):
         job.add_clones(parser)
         job.add_scripts(parser)
         job.add_pools(parser, sides=False)
-        job.add_wait(parser)
+        job.add_start(parser)
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
         service = self.service
-        deployment = service.create_deployment(
-            transfer_id=parsed_args.transfer,
-            force=parsed_args.force,
+        body = {
+            "transfer_id": parsed_args.transfer,
+            "force": parsed_args.force,
             **job.given(parsed_args, "clone_disks"),
             **job.guests(parsed_args),
             **job.pools(service, parsed_args),
-        )
+        }
+        if parsed_args.dry_run:
+            return job.planned(self, service.plan_deployment(**body))
+        deployment = service.create_deployment(**body)
         if parsed_args.wait:
             deployment = job.followed(partial(service.wait_for_deployment, deployment.id))
         return details(deployment, SHOWN, seen=parsed_args.wait)

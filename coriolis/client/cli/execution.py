@@ -26,7 +26,7 @@ def result(service: Any, run: TransferExecution, *, wait: bool) -> tuple[Any, An
     return details(run, SHOWN, seen=wait)
 
 
-def _add_execution(parser: Any, **more: Any) -> None:
+def add_execution(parser: Any, **more: Any) -> None:
     parser.add_argument("transfer", metavar="TRANSFER", help="id of the transfer")
     parser.add_argument("execution", metavar="EXECUTION", help=f"id or number of the execution, or '{LAST}'", **more)
 
@@ -66,7 +66,7 @@ class Show(ServiceCommand, show.ShowOne):
 
     def get_parser(self, prog_name: str) -> Any:
         parser = super().get_parser(prog_name)
-        _add_execution(parser)
+        add_execution(parser)
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
@@ -80,7 +80,7 @@ class Wait(ServiceCommand, show.ShowOne):
 
     def get_parser(self, prog_name: str) -> Any:
         parser = super().get_parser(prog_name)
-        _add_execution(parser, nargs="?", default=LAST)
+        add_execution(parser, nargs="?", default=LAST)
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
@@ -95,7 +95,7 @@ class Cancel(ServiceCommand):
 
     def get_parser(self, prog_name: str) -> Any:
         parser = super().get_parser(prog_name)
-        _add_execution(parser, nargs="?", default=LAST)
+        add_execution(parser, nargs="?", default=LAST)
         parser.add_argument("--force", action="store_true", help="do not wait for running attempts to tidy up")
         return parser
 
@@ -111,7 +111,7 @@ class Retry(ServiceCommand, show.ShowOne):
 
     def get_parser(self, prog_name: str) -> Any:
         parser = super().get_parser(prog_name)
-        _add_execution(parser, nargs="?", default=LAST)
+        add_execution(parser, nargs="?", default=LAST)
         job.add_wait(parser)
         return parser
 
@@ -128,7 +128,7 @@ class Delete(ServiceCommand):
 
     def get_parser(self, prog_name: str) -> Any:
         parser = super().get_parser(prog_name)
-        _add_execution(parser, nargs="+")
+        add_execution(parser, nargs="+")
         return parser
 
     def take_action(self, parsed_args: Any) -> None:

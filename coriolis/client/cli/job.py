@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 from openstack import exceptions
 
 from coriolis.client.cli import live
+from coriolis.client.cli.columns import ConcernColumn, JsonColumn, WaysColumn
+from coriolis.client.cli.command import ServiceCommand
 from coriolis.client.cli.inputs import json_object, pair, script, scripts
+from coriolis.client.plan import Plan
 from coriolis.client.proxy import Proxy
 from coriolis.client.record import words
 
@@ -181,3 +185,29 @@ def followed(wait: Callable[..., Any]) -> Any:
 
 def add_wait(parser: Any) -> None:
     parser.add_argument("--wait", action="store_true", help="show the progress until the end; exit 1 if it fails")
+
+
+def add_start(parser: Any) -> None:
+    """Of commands that begin something: look first, or look on."""
+    how = parser.add_mutually_exclusive_group()
+    add_wait(how)
+    how.add_argument("--dry-run", action="store_true", help="ask both platforms what would be done, and make nothing")
+
+
+def planned(command: ServiceCommand, plan: Plan) -> tuple[Any, Any]:
+    """What a command shows of a dry run; the program ends with 1 where it would be refused."""
+    command.status = 0 if plan.possible else 1
+    names = ("possible", "size_bytes", "recipe", "concerns", "disks", "networks", "tasks")
+    return names, (
+        plan.possible,
+        plan.size_bytes,
+        plan.recipe,
+        ConcernColumn([dataclasses.asdict(one) for one in plan.concerns]),
+        WaysColumn(_each(plan, "disks"), "disk_id"),
+        WaysColumn(_each(plan, "networks"), "nic_id"),
+        JsonColumn({one["instance"]: [task["name"] for task in one["tasks"]] for one in plan.instances}),
+    )
+
+
+def _each(plan: Plan, what: str) -> dict[str, Any]:
+    return {one["instance"]: one[what] for one in plan.instances}

@@ -48,7 +48,7 @@ class Create(ServiceCommand, show.ShowOne):
         ),
         (
             "migration create --origin-endpoint old --destination-endpoint new --instance web1 --instance db1"
-            " --network-map networks.json --shutdown-instances"
+            " --network-map networks.json --shutdown-instances --dry-run"
         ),
     )
 
@@ -72,7 +72,7 @@ class Create(ServiceCommand, show.ShowOne):
             "--shutdown-instances", action="store_true", help="shut the source down before the last round"
         )
         parser.add_argument("--notes", help="for people")
-        job.add_wait(parser)
+        job.add_start(parser)
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
@@ -86,6 +86,8 @@ class Create(ServiceCommand, show.ShowOne):
             **job.pools(service, parsed_args),
             **job.given(parsed_args, "replication_count", "notes"),
         }
+        if parsed_args.dry_run:
+            return job.planned(self, service.plan_migration(**body))
         migration = service.create_migration(**body)
         if parsed_args.wait:
             migration = job.followed(partial(service.wait_for_migration, migration.id))
@@ -207,21 +209,6 @@ class Delete(ForEach):
 
     def do(self, thing: str, parsed_args: Any) -> None:
         self.service.delete_migration(thing, ignore_missing=False)
-
-
-class EventList(PageLister):
-    """List what happened in a migration, oldest first."""
-
-    examples = ("migration event list 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11",)
-
-    def get_parser(self, prog_name: str) -> Any:
-        parser = super().get_parser(prog_name)
-        add_migration(parser)
-        return parser
-
-    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        events = self.service.migration_events(parsed_args.migration, **self.page(parsed_args))
-        return ("Time", "Level", "Message"), ((e.created_at, e.level, e.message) for e in events)
 
 
 class TaskList(PageLister):

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from openstack import exceptions
 from openstack import proxy as sdk_proxy
 
 from coriolis.client.deployment import Deployment
 from coriolis.client.job import id_of
 from coriolis.client.methods.waiting import until_final
-from coriolis.client.migration import Migration, MigrationEvent, MigrationTask, MigrationTaskProgress
+from coriolis.client.migration import Migration, MigrationTask, MigrationTaskProgress
+from coriolis.client.plan import Plan, plan_of
 
 
 class JobMethods(sdk_proxy.Proxy):
@@ -29,6 +31,10 @@ class JobMethods(sdk_proxy.Proxy):
 
     def create_migration(self, **attributes: Any) -> Migration:
         return self._create(Migration, **attributes)
+
+    def plan_migration(self, **attributes: Any) -> Plan:
+        """What ``create_migration`` would do with the same attributes. Both platforms are asked, nothing is made."""
+        return self._plan("migration", attributes)
 
     def cancel_migration(self, migration: str | Migration, *, force: bool = False) -> None:
         self._get_resource(Migration, migration).cancel(self, force=force)
@@ -50,10 +56,6 @@ class JobMethods(sdk_proxy.Proxy):
         self, migration: str | Migration, task: str | MigrationTask, **query: Any
     ) -> Iterator[MigrationTaskProgress]:
         return self._list(MigrationTaskProgress, migration_id=id_of(migration), task_id=id_of(task), **query)
-
-    def migration_events(self, migration: str | Migration, **query: Any) -> Iterator[MigrationEvent]:
-        """Oldest first."""
-        return self._list(MigrationEvent, migration_id=id_of(migration), **query)
 
     def wait_for_migration(
         self,
@@ -79,6 +81,10 @@ class JobMethods(sdk_proxy.Proxy):
         """At least ``transfer_id``. What is left out has the service's defaults, not the transfer's."""
         return self._create(Deployment, **attributes)
 
+    def plan_deployment(self, **attributes: Any) -> Plan:
+        """What ``create_deployment`` would do with the same attributes. Nothing is made."""
+        return self._plan("deployment", attributes)
+
     def cancel_deployment(self, deployment: str | Deployment, *, force: bool = False) -> None:
         self._get_resource(Deployment, deployment).cancel(self, force=force)
 
@@ -100,3 +106,8 @@ class JobMethods(sdk_proxy.Proxy):
         return until_final(
             lambda: self.get_deployment(id_of(deployment)), interval=interval, timeout=timeout, seen=seen
         )
+
+    def _plan(self, noun: str, attributes: dict[str, Any]) -> Plan:
+        response = self.post(f"/{noun}s", json={noun: attributes}, params={"dry_run": True})
+        exceptions.raise_from_response(response)
+        return plan_of(response.json()["dry_run"])

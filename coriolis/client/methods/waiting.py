@@ -26,6 +26,17 @@ def _passes(error: BaseException) -> bool:
     return isinstance(error, ks_exceptions.ConnectFailure)
 
 
+def patiently(ask: Callable[[], Thing], interval: float = 1.0) -> Thing:
+    """Asks again, for ``PATIENCE`` seconds, while the service does not answer: it may be starting anew."""
+    patient = Retrying(
+        retry=retry_if_exception(_passes),
+        stop=stop_after_delay(PATIENCE),
+        wait=wait_fixed(max(interval, 0.1)),
+        reraise=True,
+    )
+    return patient(ask)
+
+
 def until_final(
     get: Callable[[], Thing],
     *,
@@ -35,19 +46,11 @@ def until_final(
 ) -> Thing:
     """Asks every ``interval`` seconds; ``seen`` is called with every state on the way.
 
-    A service that does not answer is asked again for ``PATIENCE`` seconds: it may be starting anew.
-
     :raises openstack.exceptions.ResourceTimeout: ``timeout`` seconds have passed
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    patient = Retrying(
-        retry=retry_if_exception(_passes),
-        stop=stop_after_delay(PATIENCE),
-        wait=wait_fixed(max(interval, 0.1)),
-        reraise=True,
-    )
     while True:
-        current = patient(get)
+        current = patiently(get, interval)
         if seen:
             seen(current)
         if current.final:
