@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,6 +161,27 @@ def test_two_rounds_from_inventory_to_a_running_copy(line: Line) -> None:
     assert made[copy]["running"]
     assert not line.source.read()["instances"][instance]["running"]
     assert line.destination.disk_bytes(copy, "disk-0") == line.source.disk_bytes(instance, "disk-0")
+
+
+@pytest.mark.skipif(shutil.which("mkfs.ext4") is None, reason="needs e2fsprogs")
+def test_free_space_is_left_out_when_asked(line: Line, tmp_path: Path) -> None:
+    image = tmp_path / "ext4"
+    image.write_bytes(random.Random(8).randbytes(64 * MIB))
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-E", "nodiscard", image], check=True)
+    instance = line.source.add_instance("vm", disk_sizes=(64 * MIB,))
+    line.source.write(instance, "disk-0", 0, image.read_bytes())
+    line.prepare()
+    line.take("shutdown", "nothing", "vm")
+    line.take("snapshot", "snapshot", "vm")
+    wanted = {"copy_live_data_only": True}
+    done = line.take("copy", "digest", "vm", "snapshot", "volumes", item="disk-0", source_environment=wanted)
+    assert done["bytes_saved"] > 40 * MIB
+    assert done["bytes_read"] + done["bytes_saved"] < 72 * MIB
+    assert [(volume["kind"], volume["reason"]) for volume in done["volumes"]] == [("ext4", "")]
+    said = [event.message for report in line.conductor.reports for event in report.events]
+    assert any("bytes are free" in text for text in said)
+    verified = line.take("verify", "verified", "vm", "volumes", "digest", item="disk-0")
+    assert verified["digest"] == done["digest"]
 
 
 def test_undo_leaves_both_sides_as_they_were(line: Line) -> None:

@@ -41,9 +41,11 @@ def options(job: Job) -> dataplane.CopyOptions:
     settings = job.settings
     return dataplane.CopyOptions(
         requests=settings.copy_requests,
+        connections=settings.link.connections if job.assign.apart else 1,
         window=max(settings.copy_requests, min(_WINDOW, settings.copy_memory_mib // settings.slots)),
         stall_seconds=settings.copy_stall_seconds,
         pace=job.pace,
+        live_only=job.assign.source_environment.get("copy_live_data_only") is True,
     )
 
 
@@ -51,13 +53,23 @@ def _copy(job: Job) -> Json:
     context = job.context
     snapshot, volume = job.input("snapshot", Snapshot), volume_of(job)
     with (
-        job.part("source", "read_blocks").open_source(snapshot, job.item, context) as source,
+        source_of(job, snapshot) as source,
         job.part("destination", "write_blocks").open_sink(volume, context) as sink,
     ):
         if _was_written(job, volume):
             # Holes of this round may hold old bytes, and must be written as zeros.
             sink = dataclasses.replace(sink, zeroed=False)
         return moved(job, source, sink, volume)
+
+
+def source_of(job: Job, snapshot: Snapshot) -> contextlib.AbstractContextManager[dataplane.Source]:
+    """The disk's bytes at that point in time, here or through another worker."""
+    if job.assign.apart:
+        return remote.source(job, snapshot)
+    opened: contextlib.AbstractContextManager[dataplane.Source] = job.part("source", "read_blocks").open_source(
+        snapshot, job.item, job.context
+    )
+    return opened
 
 
 def _was_written(job: Job, volume: Volume) -> bool:
@@ -97,12 +109,25 @@ def moved(job: Job, source: dataplane.Source, sink: dataplane.Sink, volume: Volu
         "bytes_written": done.bytes_written,
         "bytes_skipped": done.bytes_skipped,
         "bytes_resumed": done.bytes_resumed,
+        **_saved(job, done),
         "seconds": round(done.seconds, 3),
         "host": job.settings.host,
         "volume": volume.ref,
         "rounds": rounds,
         "forecast": _foretell(job, done, rounds),
     }
+
+
+def _saved(job: Job, done: dataplane.CopyResult) -> dict[str, Json]:
+    """What leaving out free space saved, for the result and for people; nothing when that was not asked for."""
+    if not done.volumes:
+        return {}
+    for volume in done.volumes:
+        kind = volume.kind or "unknown contents"
+        what = f"{volume.free} bytes are free" if volume.free else f"copied whole: {volume.reason or 'nothing is free'}"
+        job.context.event("INFO", f"Disk {job.item}: partition at {volume.offset}, {kind}, {what}.")
+    volumes: list[Json] = [dataclasses.asdict(volume) for volume in done.volumes]
+    return {"bytes_saved": done.bytes_saved, "volumes": volumes}
 
 
 def _foretell(job: Job, done: dataplane.CopyResult, rounds: list[Json]) -> Json:
