@@ -24,6 +24,7 @@ from coriolis.rpc.bus import Bus
 from coriolis.runtime.identity import IdentityFilter, StartResponse, WsgiApp, forget_claims
 from coriolis.runtime.policy import Authority
 from coriolis.runtime.secrets import Vault
+from coriolis.runtime.trusts import Trusts
 from coriolis.store import pulses
 from coriolis.store.engine import Database
 from coriolis.store.pulses import Pulse
@@ -45,6 +46,7 @@ def make_app(
     identity: IdentityFilter,
     registry: CollectorRegistry = REGISTRY,
     watch: Watch | None = None,
+    trusts: Trusts | None = None,
 ) -> WsgiApp:
     """The REST API. ``identity``: ``runtime.identity.keystone(conf)`` or ``.local(token)``. ``watch``: one that the
     caller closes when the service stops, so that nobody waits on."""
@@ -56,6 +58,7 @@ def make_app(
         authority=Authority(settings.conf, policies.list_rules()),
         catalogue=Catalogue(db, bus, timeout=settings.provider_call_timeout_seconds),
         watch=watch or make_watch(settings, db),
+        trusts=trusts,
         description=openapi.document(ROUTES),
     )
     table = Table(ROUTES)

@@ -13,6 +13,7 @@ from coriolis.api.watch import Watch
 from coriolis.rpc.bus import Bus
 from coriolis.runtime.policy import Authority
 from coriolis.runtime.secrets import Vault
+from coriolis.runtime.trusts import Trusts
 from coriolis.store.engine import Database
 
 
@@ -25,4 +26,5 @@ class Services:
     authority: Authority
     catalogue: Catalogue
     watch: Watch
+    trusts: Trusts | None = None  # None: no trusts are in use
     description: Mapping[str, Any]  # the OpenAPI document

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +25,7 @@ from coriolis.domain.errors import Conflict
 from coriolis.rpc.bus import Bus
 from coriolis.runtime import identity, launcher, local_token, secrets
 from coriolis.runtime.metrics import Exporter
+from coriolis.runtime.trusts import Trustee, Trusts
 from coriolis.runtime.wsgi import WsgiService
 from coriolis.scheduler.service import SchedulerService, SchedulerSettings
 from coriolis.store.engine import Database
@@ -50,20 +53,46 @@ def broker(conf: cfg.ConfigOpts) -> Bus:
 
 
 def vault_settings(conf: cfg.ConfigOpts) -> VaultSettings:
-    return VaultSettings(key_file=conf.secrets.key_file, barbican=_barbican(conf) if conf.secrets.barbican else None)
+    found = trustee(conf)
+    return VaultSettings(
+        key_file=conf.secrets.key_file,
+        barbican=_barbican(conf) if conf.secrets.barbican else None,
+        trustee=dataclasses.asdict(found) if found is not None else None,
+    )
+
+
+def trustee(conf: cfg.ConfigOpts) -> Trustee | None:
+    """None: section [trustee] is empty, and no trusts are used."""
+    group = conf.trustee
+    if group.auth_type is None:
+        return None
+    return Trustee(auth_type=group.auth_type, auth=_auth(group), cafile=group.cafile)
+
+
+def trusts(conf: cfg.ConfigOpts) -> Trusts | None:
+    found = trustee(conf)
+    if found is None:
+        return None
+    hours = conf.trusts.lifetime_hours
+    return Trusts(found, roles=conf.trusts.roles, lifetime=dt.timedelta(hours=hours) if hours else None)
 
 
 def _barbican(conf: cfg.ConfigOpts) -> dict[str, Any]:
     group = conf.barbican
-    plugin: Any = ks_loading.get_plugin_loader(group.auth_type)
-    names = (option.dest for option in plugin.get_options())
     return {
         "auth_type": group.auth_type,
-        "auth": {name: group[name] for name in names if name in group and group[name] is not None},
+        "auth": _auth(group) if group.auth_type is not None else {},
         "endpoint": group.endpoint_override,
         "region": group.region_name,
         "cafile": group.cafile,
     }
+
+
+def _auth(group: Any) -> dict[str, Any]:
+    """The options of a keystoneauth plugin, as far as they are set."""
+    plugin: Any = ks_loading.get_plugin_loader(group.auth_type)
+    names = (option.dest for option in plugin.get_options())
+    return {name: group[name] for name in names if name in group and group[name] is not None}
 
 
 def vault(conf: cfg.ConfigOpts) -> secrets.Vault:
@@ -88,7 +117,7 @@ def api(conf: cfg.ConfigOpts, db: Database, bus: Bus) -> WsgiService:
     settings = settings_of(ApiSettings, conf.api, conf=conf, max_body_bytes=conf.api.max_request_body_bytes)
     watch = make_watch(settings, db)
     return WsgiService(
-        make_app(settings, db, bus, vault(conf), identity_filter(conf), watch=watch),
+        make_app(settings, db, bus, vault(conf), identity_filter(conf), watch=watch, trusts=trusts(conf)),
         address=conf.api.listen_address,
         port=conf.api.listen_port,
         threads=conf.api.threads + conf.api.waiting_requests,
@@ -99,7 +128,7 @@ def api(conf: cfg.ConfigOpts, db: Database, bus: Bus) -> WsgiService:
 
 
 def conductor(conf: cfg.ConfigOpts, db: Database, bus: Bus) -> ConductorService:
-    return ConductorService(settings_of(ConductorSettings, conf.engine), db, bus)
+    return ConductorService(settings_of(ConductorSettings, conf.engine), db, bus, trusts(conf))
 
 
 def scheduler(conf: cfg.ConfigOpts, db: Database, bus: Bus) -> SchedulerService:

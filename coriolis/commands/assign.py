@@ -19,7 +19,7 @@ from coriolis.domain.model import EffectState, Role, Side, Task
 from coriolis.domain.recipes.transfer import KEPT
 from coriolis.domain.settle import SWEEP
 from coriolis.rpc.messages import Assign, Attempt, Effect, Endpoint
-from coriolis.store import actions, checkpoints, effects, endpoints, executions, outputs, replicas
+from coriolis.store import actions, checkpoints, effects, endpoints, executions, outputs, replicas, trusts
 from coriolis.store import rows as stored
 
 LOG = logging.getLogger(__name__)
@@ -32,17 +32,24 @@ class Background:
     runs: Mapping[str, stored.Execution]
     jobs: Mapping[str, stored.Action]
     accounts: Mapping[str, stored.Endpoint]
+    trusts: Mapping[str, str] = dataclasses.field(default_factory=dict)  # trust.id to Keystone's
 
     def job(self, execution_id: str) -> stored.Action:
         return self.jobs[self.runs[execution_id].action_id]
 
 
 def background(conn: Connection, execution_ids: Iterable[str]) -> Background:
-    """Three statements for any number of executions."""
+    """Three statements for any number of executions, four with trusts."""
     runs = executions.find(conn, sorted(set(execution_ids)))
     jobs = actions.find(conn, sorted({run.action_id for run in runs.values()}))
     ends = {job.origin_endpoint_id for job in jobs.values()} | {job.destination_endpoint_id for job in jobs.values()}
-    return Background(runs, jobs, endpoints.find(conn, sorted(ends), None) if ends else {})
+    given = {run.trust_id for run in runs.values() if run.trust_id is not None}
+    return Background(
+        runs,
+        jobs,
+        endpoints.find(conn, sorted(ends), None) if ends else {},
+        trusts.keystone_ids(conn, sorted(given)) if given else {},
+    )
 
 
 def assemble(
@@ -106,6 +113,7 @@ def _assign(task: Task, shared: Background, **more: Any) -> Assign:
     run, job, accounts = shared.runs[task.execution_id], shared.job(task.execution_id), shared.accounts
     if run.changes:
         job = dataclasses.replace(job, **run.changes)
+    trust = shared.trusts.get(run.trust_id or "")
     source = task.side in (Side.SOURCE, Side.BOTH)
     destination = task.side in (Side.DESTINATION, Side.BOTH)
     return Assign(
@@ -118,8 +126,8 @@ def _assign(task: Task, shared: Background, **more: Any) -> Assign:
         item=task.item,
         order=task.index,
         params={**task.params, "maker": task.maker} if task.maker else task.params,
-        source=_account(accounts[job.origin_endpoint_id]) if source else None,
-        destination=_account(accounts[job.destination_endpoint_id]) if destination else None,
+        source=_account(accounts[job.origin_endpoint_id], trust) if source else None,
+        destination=_account(accounts[job.destination_endpoint_id], trust) if destination else None,
         source_environment=job.source_environment,
         destination_environment=job.destination_environment,
         network_map=job.network_map,
@@ -161,5 +169,5 @@ def _wire(effect: rules.Effect) -> Effect:
     )
 
 
-def _account(row: stored.Endpoint) -> Endpoint:
-    return Endpoint(type=row.type, sealed=row.sealed, secret_ref=row.secret_ref)
+def _account(row: stored.Endpoint, trust: str | None) -> Endpoint:
+    return Endpoint(type=row.type, sealed=row.sealed, secret_ref=row.secret_ref, trust=trust)

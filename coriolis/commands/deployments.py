@@ -72,7 +72,13 @@ def create(
         platforms = jobs.platforms_of(conn, transfer, executions.latest(conn, [transfer.id]).get(transfer.id))
         prepare(recipe_of(row), *platforms, Options())
         actions.insert(conn, row)
-        run = jobs.Run(type=TYPE, recipe=recipe_of(row).name, platforms=platforms, request_id=caller.request_id)
+        run = jobs.Run(
+            type=TYPE,
+            recipe=recipe_of(row).name,
+            platforms=platforms,
+            request_id=caller.request_id,
+            trust_id=caller.trust_id,
+        )
         jobs.start(conn, row, run, now)
         return actions.get(conn, row.id, caller.scope, actions.DEPLOYMENT)
 
@@ -86,7 +92,12 @@ def wait_for(conn: Connection, caller: Caller, transfer: Action, run: Execution,
     actions.insert(conn, row)
     platforms = jobs.stored_platforms(run)
     waiting = jobs.Run(
-        type=TYPE, recipe=recipe_of(row).name, platforms=platforms, waits=True, request_id=caller.request_id
+        type=TYPE,
+        recipe=recipe_of(row).name,
+        platforms=platforms,
+        waits=True,
+        request_id=caller.request_id,
+        trust_id=caller.trust_id,
     )
     jobs.start(conn, row, waiting, now)
     return row
@@ -126,6 +137,7 @@ def retry(db: Database, caller: Caller, deployment_id: str) -> Action:
             platforms=platforms,
             positions=left,
             request_id=caller.request_id,
+            trust_id=caller.trust_id,
         )
         jobs.start(conn, row, run, db.utcnow())
         return actions.get(conn, deployment_id, caller.scope, actions.DEPLOYMENT)

@@ -72,6 +72,7 @@ def start(
         auto_deploy=auto_deploy,
         minions=True,
         request_id=caller.request_id,
+        trust_id=caller.trust_id,
     )
     started = jobs.start(conn, row, run, now)
     if auto_deploy:
@@ -118,6 +119,7 @@ def retry(db: Database, caller: Caller, transfer_id: str, execution_id: str) -> 
             changes=run.changes,
             minions=run.type == TYPE,
             request_id=caller.request_id,
+            trust_id=caller.trust_id,
         )
         return jobs.start(conn, row, again, db.utcnow())
 

@@ -44,6 +44,7 @@ class Run:
     waits: bool = False
     minions: bool = False  # it uses machines of the job's minion pools, if it has any
     request_id: str | None = None
+    trust_id: str | None = None
     id: str | None = None  # None: a new one
 
 
@@ -250,6 +251,7 @@ def _execution(job: Action, run: Run, number: int, fence: int, state: ExecutionS
         shutdown_instances=run.shutdown_instances,
         auto_deploy=run.auto_deploy,
         fence=fence,
+        trust_id=run.trust_id,
         changes=dict(run.changes) if run.changes is not None else None,
         state=state.value,
         cancel_requested=False,

@@ -88,6 +88,7 @@ def create(
             platforms=platforms,
             shutdown_instances=spec.shutdown_instances,
             minions=True,
+            trust_id=caller.trust_id,
         )
         jobs.start(conn, row, run, now)
         return actions.get(conn, row.id, caller.scope) if row.minion_pools else row
@@ -129,6 +130,7 @@ def retry(db: Database, caller: Caller, migration_id: str) -> Action:
             shutdown_instances=row.shutdown_instances,
             minions=True,
             request_id=caller.request_id,
+            trust_id=caller.trust_id,
         )
         jobs.start(conn, row, run, db.utcnow())
         return actions.get(conn, migration_id, caller.scope)

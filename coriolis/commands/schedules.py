@@ -45,7 +45,6 @@ class NewSchedule:
     enabled: bool = True
     shutdown_instance: bool = False
     auto_deploy: bool = False
-    trust_id: str | None = None
 
 
 class Outcome(enum.StrEnum):
@@ -165,7 +164,12 @@ def _fire(conn: Connection, db: Database, row: Schedule) -> Outcome:
 
 def _start(conn: Connection, db: Database, row: Schedule) -> tuple[Outcome, str]:
     """Nothing of a refused start is kept."""
-    caller = Caller(user_id=row.user_id, project_id=row.project_id, request_id=f"req-{uuid.uuid4()}")
+    caller = Caller(
+        user_id=row.user_id,
+        project_id=row.project_id,
+        request_id=f"req-{uuid.uuid4()}",
+        trust_id=row.trust_id,
+    )
     try:
         with conn.begin_nested():
             run = executions.start(
@@ -206,7 +210,7 @@ def _row(key: str, caller: Caller, transfer: Action, new: NewSchedule, now: dt.d
         enabled=new.enabled,
         shutdown_instance=new.shutdown_instance,
         auto_deploy=new.auto_deploy,
-        trust_id=new.trust_id,
+        trust_id=caller.trust_id,
         next_fire_at=None,
         last_fired_at=None,
         message=None,

@@ -128,6 +128,7 @@ def update(db: Database, caller: Caller, transfer_id: str, given: Mapping[str, J
             platforms=jobs.platforms_of(conn, row),
             changes=new,
             request_id=caller.request_id,
+            trust_id=caller.trust_id,
         )
         return jobs.start(conn, row, run, now)
 
@@ -152,6 +153,7 @@ def delete_disks(db: Database, caller: Caller, transfer_id: str) -> Execution:
             platforms=jobs.platforms_of(conn, row, executions.latest(conn, [row.id]).get(row.id)),
             positions=positions,
             request_id=caller.request_id,
+            trust_id=caller.trust_id,
         )
         return jobs.start(conn, row, run, db.utcnow())
 
@@ -183,6 +185,7 @@ def delete(db: Database, caller: Caller, transfer_id: str, *, disks: bool = Fals
             platforms=jobs.stored_platforms(last),
             positions=positions,
             request_id=caller.request_id,
+            trust_id=caller.trust_id,
         )
         jobs.start(conn, row, run, now)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import logging
 import os
 import socket
 import uuid
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 
 from prometheus_client import Gauge
 
+from coriolis.commands import trusts
 from coriolis.conductor import advance, governor, ingest, janitor, journals, ledger, minion_pools, reaper, relay
+from coriolis.domain.errors import Unavailable
 from coriolis.rpc.bus import Bus, Handler, Served
 from coriolis.rpc.messages import (
     CONDUCTOR,
@@ -33,8 +36,11 @@ from coriolis.rpc.messages import (
     Wake,
 )
 from coriolis.runtime.loops import Batcher, Loop
+from coriolis.runtime.trusts import Trusts
 from coriolis.store import outbox, placing, streams
 from coriolis.store.engine import Database
+
+LOG = logging.getLogger(__name__)
 
 READY = Gauge("coriolis_tasks_ready", "Tasks that may be placed on a worker.")
 READY_AGE = Gauge("coriolis_tasks_ready_age_seconds", "How long the first of them has waited.")
@@ -62,7 +68,7 @@ class ConductorSettings:
 class ConductorService:
     """``start`` returns at once; ``stop`` finishes what is under way."""
 
-    def __init__(self, settings: ConductorSettings, db: Database, bus: Bus) -> None:
+    def __init__(self, settings: ConductorSettings, db: Database, bus: Bus, keystone: Trusts | None = None) -> None:
         self._settings = settings
         self._db = db
         self._bus = bus
@@ -78,6 +84,8 @@ class ConductorService:
         self._reaper = Loop("reaper", self._reaper_turn, min(settings.poll_seconds, settings.lease_seconds / 4))
         self._minions = Loop("minions", self._minions_turn, settings.poll_seconds, GATHER)
         self._janitor = Loop("janitor", self._janitor_turn, CLEAN_PAUSE)
+        self._keystone = keystone
+        self._trusts = Loop("trusts", self._trusts_turn, CLEAN_PAUSE)
         self._served: Served | None = None
 
     def start(self) -> None:
@@ -107,7 +115,7 @@ class ConductorService:
 
     @property
     def _loops(self) -> tuple[Loop, ...]:
-        return self._advance, self._relay, self._reaper, self._minions, self._janitor
+        return self._advance, self._relay, self._reaper, self._minions, self._janitor, self._trusts
 
     # ---- messages ----------------------------------------------------------------------------------------------
 
@@ -170,6 +178,16 @@ class ConductorService:
         if changed:
             self._advance.wake()
         return changed
+
+    def _trusts_turn(self) -> bool:
+        """Apart from the other cleaning, which does not wait for Keystone."""
+        if self._keystone is None:
+            return False
+        try:
+            return trusts.sweep(self._db, self._keystone) == trusts.CHUNK
+        except Unavailable as error:
+            LOG.warning("Trusts whose work is over are ended later: %s", error.message)
+            return False
 
     def _janitor_turn(self) -> bool:
         now = self._db.utcnow()

@@ -10,10 +10,11 @@ from keystoneauth1 import loading as ks_loading
 from oslo_config import cfg
 from oslo_db import options as db_options
 
-from coriolis.conf import api, default, engine, metrics, secrets, worker
+from coriolis.conf import api, default, engine, metrics, secrets, trusts, worker
 
-MODULES: tuple[ModuleType, ...] = (default, api, engine, worker, secrets, metrics)
+MODULES: tuple[ModuleType, ...] = (default, api, engine, worker, secrets, metrics, trusts)
 BARBICAN_GROUP = "barbican"
+TRUSTEE_GROUP = "trustee"
 
 
 def register_all(conf: cfg.ConfigOpts) -> None:
@@ -24,6 +25,8 @@ def register_all(conf: cfg.ConfigOpts) -> None:
     ks_loading.register_session_conf_options(conf, BARBICAN_GROUP)
     ks_loading.register_auth_conf_options(conf, BARBICAN_GROUP)
     ks_loading.register_adapter_conf_options(conf, BARBICAN_GROUP)
+    ks_loading.register_session_conf_options(conf, TRUSTEE_GROUP)
+    ks_loading.register_auth_conf_options(conf, TRUSTEE_GROUP)
 
 
 def check_values(conf: cfg.ConfigOpts) -> None:
@@ -42,7 +45,13 @@ def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
         ks_loading.get_auth_plugin_conf_options("v3password"),
         ks_loading.get_adapter_conf_options(),
     )
+    trustee = itertools.chain(
+        ks_loading.get_session_conf_options(),
+        ks_loading.get_auth_common_conf_options(),
+        ks_loading.get_auth_plugin_conf_options("v3password"),
+    )
     return [
         *((module.GROUP, list(module.OPTS)) for module in MODULES),
         (BARBICAN_GROUP, list(barbican)),
+        (TRUSTEE_GROUP, list(trustee)),
     ]

@@ -23,11 +23,13 @@ Json = Any
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
     """A platform account as a worker gets it. One of ``sealed`` (ciphertext of the JSON connection info, see
-    ``runtime.secrets``) and ``secret_ref`` (Barbican) is set."""
+    ``runtime.secrets``) and ``secret_ref`` (Barbican) is set. ``trust``: Keystone's id of the trust under which the
+    worker reads the secret and, where the platform is the user's own cloud, acts (``runtime.trusts``)."""
 
     type: str
     sealed: str | None = None
     secret_ref: str | None = None
+    trust: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

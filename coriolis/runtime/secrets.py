@@ -21,6 +21,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from keystoneauth1 import exceptions as keystone_errors
 
 from coriolis.domain.errors import Invalid, Unavailable
+from coriolis.runtime import trusts
 from coriolis.runtime.local_token import read_private
 
 ConnectionInfo = dict[str, Any]
@@ -143,9 +144,14 @@ def rotate_keys(path: Path, keep: int = 3) -> list[str]:
 # ---- Barbican --------------------------------------------------------------------------------------------------
 
 
-def barbican(session: Any, *, endpoint: str | None = None, region: str | None = None) -> FetchSecret:
+def barbican(
+    session: Any, *, endpoint: str | None = None, region: str | None = None, under_trust: bool = False
+) -> FetchSecret:
     """Reads secrets as the user of a keystoneauth session, from the configured Barbican only: the host that a
-    reference names is not asked, so that a reference cannot draw the token elsewhere."""
+    reference names is not asked, so that a reference cannot draw the token elsewhere.
+
+    ``under_trust``: the session is that of a trust; ``runtime.trusts.TrustGone`` is raised when it has ended.
+    """
     from barbicanclient import client as barbican_client  # heavy, and needed only where Barbican is configured
     from barbicanclient import exceptions as barbican_errors
 
@@ -157,9 +163,15 @@ def barbican(session: Any, *, endpoint: str | None = None, region: str | None = 
     def fetch(reference: str) -> str:
         try:
             payload = client().secrets.get(reference).payload
+        except (barbican_errors.HTTPAuthError, KeyError):  # the client stumbles over the 401 of a token check
+            if under_trust:
+                raise trusts.ended() from None
+            raise Invalid(f"Barbican refuses the token with which the secret {reference} is read") from None
         except (barbican_errors.HTTPClientError, ValueError) as error:
             raise Invalid(f"Barbican refuses the secret {reference}: {error}") from None
         except (barbican_errors.HTTPError, keystone_errors.ClientException) as error:
+            if under_trust and trusts.is_gone(error):
+                raise trusts.ended() from None
             raise Unavailable(f"Barbican does not give the secret {reference}: {error}") from None
         return payload.decode("utf-8") if isinstance(payload, bytes) else str(payload)
 

@@ -95,6 +95,7 @@ class Execution:
     shutdown_instances: bool
     auto_deploy: bool
     fence: int
+    trust_id: str | None
     changes: dict[str, Json] | None
     state: str
     cancel_requested: bool

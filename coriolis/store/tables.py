@@ -117,6 +117,7 @@ execution = Table(
     Column("shutdown_instances", Boolean(), nullable=False, comment="Shut the source down before the last round"),
     Column("auto_deploy", Boolean(), nullable=False, comment="A deployment waits for its end"),
     Column("fence", Integer(), nullable=False, comment="Its number among the runs that write one replica"),
+    Column("trust_id", _ID, comment="trust.id under which its workers act, or NULL"),
     Column("changes", Json(), comment="Of an update: the job's new values, which hold once it has succeeded"),
     Column("state", _WORD, nullable=False, comment="domain.model.ExecutionState; CANCELLING is the flag below"),
     Column("cancel_requested", Boolean(), nullable=False, comment="A user asked to cancel"),
@@ -137,6 +138,7 @@ execution = Table(
     UniqueConstraint("action_id", "number", name="uq_execution_migration_id_number"),
     Index("ix_execution_state", "state", "created_at"),
     Index("ix_execution_cancel", "cancel_pending"),
+    Index("ix_execution_trust", "trust_id"),
     comment="Runs of jobs",
     **_INNODB,
 )

@@ -266,7 +266,7 @@ class _Child:
         provider = self._providers.get(endpoint.type)
         if provider is None:
             raise Invalid(f"This worker does not offer the provider '{endpoint.type}'.")
-        info = credentials.open_endpoint(endpoint, self._order.vault)
+        info = credentials.open_endpoint(endpoint, self._order.vault, provider)
         secrets = secrets_in(info)
         if secrets:
             self._mask.add(secrets)

@@ -41,8 +41,10 @@ class VaultSettings:
     """Where a child finds what opens an endpoint. It goes to the child on its socket, never in argv or environment.
 
     ``barbican``: ``{"auth_type": ..., "auth": {...}, "endpoint": ..., "region": ..., "cafile": ...}`` for
-    keystoneauth, or None when Barbican is not configured.
+    keystoneauth, or None when Barbican is not configured. ``auth_type`` None: secrets are read under trusts only.
+    ``trustee``: the fields of ``runtime.trusts.Trustee``, or None where no trusts are in use.
     """
 
     key_file: str
     barbican: dict[str, Any] | None = field(default=None, repr=False)
+    trustee: dict[str, Any] | None = field(default=None, repr=False)

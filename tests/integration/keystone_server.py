@@ -93,6 +93,9 @@ class Keystone:
         found = self._admin("GET", f"roles?name={role}")["roles"][0]["id"]
         self._admin("PUT", f"projects/{project_id}/users/{key}/roles/{found}")
 
+    def user_id(self, name: str) -> str:
+        return str(self._admin("GET", f"users?name={name}")["users"][0]["id"])
+
     def _admin(self, method: str, path: str, body: Any = None) -> Any:
         self.admin_token = self.admin_token or self.token("admin", "admin")
         headers = {"X-Auth-Token": self.admin_token}

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from coriolis.api.delegation import leave
 from coriolis.api.idempotency import request_hash
 from coriolis.api.paging import page
 from coriolis.api.request import ApiRequest
@@ -46,13 +47,16 @@ def create(request: ApiRequest, services: Services) -> Json:
     order = read(request, services)
     if request.query.flag("dry_run"):
         return {"dry_run": rehearsals.deployment(order, request, services)}
-    row = commands.create(
-        services.db,
-        request.caller,
-        order,
-        idempotency_key=request.idempotency_key,
-        request_hash=request_hash(services.vault, "deployments", request.body),
-    )
+    with services.db.reader() as conn:
+        transfer = actions.get(conn, order.transfer_id, request.caller.scope, actions.TRANSFER)
+    with leave(request, services, job=transfer) as caller:
+        row = commands.create(
+            services.db,
+            caller,
+            order,
+            idempotency_key=request.idempotency_key,
+            request_hash=request_hash(services.vault, "deployments", request.body),
+        )
     return _answer(row, services)
 
 
@@ -80,7 +84,9 @@ def action(request: ApiRequest, services: Services) -> Json:
     """Cancel, or retry the instances that failed: that answers with the deployment."""
     key = object_id(request, "deployment_id", "deployment")
     if "retry" in request.body:
-        return _answer(commands.retry(services.db, request.caller, key), services)
+        with leave(request, services, job=find(request, services)) as caller:
+            row = commands.retry(services.db, caller, key)
+        return _answer(row, services)
     force = bool((request.body["cancel"] or {}).get("force"))
     commands.cancel(services.db, request.caller, key, force=force)
     services.bus.cast(CONDUCTOR, runs.NEWS)

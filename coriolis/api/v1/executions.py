@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from coriolis.api.delegation import leave
 from coriolis.api.idempotency import request_hash
 from coriolis.api.paging import page
 from coriolis.api.request import ApiRequest
@@ -33,15 +34,16 @@ def create(request: ApiRequest, services: Services) -> Json:
     body = request.body or {}
     wish = body.get("execution") or body
     row = transfers.find(request, services)
-    run = commands.create(
-        services.db,
-        request.caller,
-        row.id,
-        shutdown_instances=bool(wish.get("shutdown_instances")),
-        auto_deploy=bool(wish.get("auto_deploy")),
-        idempotency_key=request.idempotency_key,
-        request_hash=request_hash(services.vault, f"executions of {row.id}", wish),
-    )
+    with leave(request, services, job=row) as caller:
+        run = commands.create(
+            services.db,
+            caller,
+            row.id,
+            shutdown_instances=bool(wish.get("shutdown_instances")),
+            auto_deploy=bool(wish.get("auto_deploy")),
+            idempotency_key=request.idempotency_key,
+            request_hash=request_hash(services.vault, f"executions of {row.id}", wish),
+        )
     return transfers.answer(run, row, services)
 
 
@@ -70,7 +72,9 @@ def action(request: ApiRequest, services: Services) -> Json:
     row = transfers.find(request, services)
     key = object_id(request, "execution_id", "execution")
     if "retry" in request.body:
-        return transfers.answer(commands.retry(services.db, request.caller, row.id, key), row, services)
+        with leave(request, services, job=row) as caller:
+            run = commands.retry(services.db, caller, row.id, key)
+        return transfers.answer(run, row, services)
     force = bool((request.body["cancel"] or {}).get("force"))
     commands.cancel(services.db, request.caller, row.id, key, force=force)
     services.bus.cast(CONDUCTOR, runs.NEWS)

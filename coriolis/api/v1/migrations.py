@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from coriolis.api.delegation import leave
 from coriolis.api.idempotency import request_hash
 from coriolis.api.paging import page
 from coriolis.api.request import ApiRequest
@@ -54,13 +55,14 @@ def create(request: ApiRequest, services: Services) -> Json:
     order = orders.read(request, services)
     if request.query.flag("dry_run"):
         return {"dry_run": rehearsals.migration(order, request, services)}
-    row = commands.create(
-        services.db,
-        request.caller,
-        order,
-        idempotency_key=request.idempotency_key,
-        request_hash=request_hash(services.vault, "migrations", request.body),
-    )
+    with leave(request, services, ends=(order.origin, order.destination)) as caller:
+        row = commands.create(
+            services.db,
+            caller,
+            order,
+            idempotency_key=request.idempotency_key,
+            request_hash=request_hash(services.vault, "migrations", request.body),
+        )
     services.bus.cast(CONDUCTOR, NEWS)
     return {"migration": _whole(row, services)}
 
@@ -76,7 +78,8 @@ def delete(request: ApiRequest, services: Services) -> None:
 def action(request: ApiRequest, services: Services) -> Json:
     """Cancel, or retry the instances that failed: that answers with the migration."""
     if "retry" in request.body:
-        row = commands.retry(services.db, request.caller, object_id(request, "migration_id", "migration"))
+        with leave(request, services, job=find(request, services)) as caller:
+            row = commands.retry(services.db, caller, object_id(request, "migration_id", "migration"))
         services.bus.cast(CONDUCTOR, NEWS)
         return {"migration": _whole(row, services)}
     force = bool((request.body["cancel"] or {}).get("force"))

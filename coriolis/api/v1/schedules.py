@@ -6,10 +6,12 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+from coriolis.api.delegation import leave
 from coriolis.api.idempotency import request_hash
 from coriolis.api.paging import page
 from coriolis.api.request import ApiRequest
 from coriolis.api.services import Services
+from coriolis.api.v1 import transfers
 from coriolis.api.v1.identifiers import object_id
 from coriolis.api.views import schedules as view
 from coriolis.commands import schedules as commands
@@ -35,14 +37,17 @@ def index(request: ApiRequest, services: Services) -> Json:
 
 
 def create(request: ApiRequest, services: Services) -> Json:
-    row = commands.create(
-        services.db,
-        request.caller,
-        _transfer(request),
-        commands.NewSchedule(**_values(request.body)),
-        idempotency_key=request.idempotency_key,
-        request_hash=request_hash(services.vault, "schedules", request.body),
-    )
+    wanted = commands.NewSchedule(**_values(request.body))
+    job = transfers.find(request, services)
+    with leave(request, services, job=job) as caller:
+        row = commands.create(
+            services.db,
+            caller,
+            job.id,
+            wanted,
+            idempotency_key=request.idempotency_key,
+            request_hash=request_hash(services.vault, "schedules", request.body),
+        )
     return {"schedule": view.schedule(row)}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from coriolis.api.delegation import leave
 from coriolis.api.idempotency import request_hash
 from coriolis.api.paging import page
 from coriolis.api.request import ApiRequest
@@ -65,19 +66,24 @@ def update(request: ApiRequest, services: Services) -> Json:
     with services.db.reader() as conn:
         ends = commands.endpoints_of(conn, row)
     wanted = transfer_orders.changes(request, row, ends, services)
-    return answer(commands.update(services.db, request.caller, row.id, wanted), row, services)
+    with leave(request, services, job=row) as caller:
+        run = commands.update(services.db, caller, row.id, wanted)
+    return answer(run, row, services)
 
 
 def delete(request: ApiRequest, services: Services) -> None:
-    key = object_id(request, "transfer_id", "transfer")
-    commands.delete(services.db, request.caller, key, disks=request.query.flag("delete_disks"))
+    row = find(request, services)
+    with leave(request, services, job=row) as caller:
+        commands.delete(services.db, caller, row.id, disks=request.query.flag("delete_disks"))
     services.bus.cast(CONDUCTOR, runs.NEWS)
 
 
 def action(request: ApiRequest, services: Services) -> Json:
     """The only action is delete-disks."""
     row = find(request, services)
-    return answer(commands.delete_disks(services.db, request.caller, row.id), row, services)
+    with leave(request, services, job=row) as caller:
+        run = commands.delete_disks(services.db, caller, row.id)
+    return answer(run, row, services)
 
 
 def find(request: ApiRequest, services: Services) -> Action:

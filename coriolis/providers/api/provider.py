@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coriolis.domain.capabilities import Capability
+from coriolis.domain.delegation import ACTS_FOR_USER
 from coriolis.providers.api.capabilities import Connection
 from coriolis.providers.api.context import Context
 
@@ -79,6 +80,15 @@ COPY_OPTIONS: dict[str, JsonSchema] = {
 }
 
 
-def connection_schema(fields: JsonSchema) -> JsonSchema:
-    """The two-branched form that existing consoles expect, from the schema of the plain fields."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "oneOf": [fields, SECRET_REF_BRANCH]}
+def connection_schema(fields: JsonSchema, *, acts_for_user: bool = False) -> JsonSchema:
+    """The two-branched form that existing consoles expect, from the schema of the plain fields.
+
+    ``acts_for_user``: without any field of format password, the platform is the user's own cloud, and the provider
+    acts there for the user of the job: ``connect`` finds under ``delegation`` (beside the fields) the options of
+    keystoneauth's v3password with a trust, and ``cafile``.
+    """
+    schema: JsonSchema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "oneOf": [fields, SECRET_REF_BRANCH],
+    }
+    return {**schema, ACTS_FOR_USER: True} if acts_for_user else schema
