@@ -248,6 +248,7 @@ session = Table(
     Column("pid", Integer(), nullable=False, comment="Its process id there"),
     Column("regions", Json(), nullable=False, comment="Region ids it serves; empty: any"),
     Column("providers", Json(), nullable=False, comment="Provider name to its capabilities"),
+    Column("schema_digests", Json(), comment="Provider name to the digest of its schemas; NULL: not told"),
     Column("slots", Integer(), nullable=False, comment="Attempts it runs at once"),
     Column("load", Seconds, nullable=False, comment="Load of the host as last told"),
     Column("release", name_type(64), nullable=False, comment="Version of the worker"),
