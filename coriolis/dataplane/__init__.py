@@ -10,6 +10,7 @@ This package knows nothing of the rest of the project and raises only `Dataplane
 from __future__ import annotations
 
 from coriolis.dataplane.changes import changed_blocks, rbd_diff
+from coriolis.dataplane.convert import ConvertResult, convert_image
 from coriolis.dataplane.copy import copy_disk
 from coriolis.dataplane.errors import (
     Cancelled,
@@ -41,6 +42,7 @@ from coriolis.dataplane.types import (
     FileSink,
     ImageSource,
     Kind,
+    LiveVolume,
     NbdSink,
     NbdSource,
     Progress,
@@ -53,6 +55,7 @@ from coriolis.dataplane.verify import digest_disk, verify_disk
 __all__ = [
     "LEAF_SIZE",
     "Cancelled",
+    "ConvertResult",
     "CopyOptions",
     "CopyResult",
     "DataplaneError",
@@ -66,6 +69,7 @@ __all__ = [
     "JournalBusy",
     "JournalError",
     "Kind",
+    "LiveVolume",
     "Mirror",
     "Mismatch",
     "NbdSink",
@@ -84,6 +88,7 @@ __all__ = [
     "UnsafeImage",
     "VerifyResult",
     "changed_blocks",
+    "convert_image",
     "copy_disk",
     "digest_disk",
     "estimate_disk",
