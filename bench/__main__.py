@@ -26,6 +26,7 @@ PARTS = {
     "copy": "tests.perf.copy_bench",
     "attempt": "tests.perf.attempt_bench",
     "lists": "tests.perf.list_bench",
+    "polling": "tests.perf.polling_bench",
     "control-plane": "tests.perf.control_plane_bench",
     "standalone": "tests.perf.standalone_bench",
 }
