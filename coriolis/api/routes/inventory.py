@@ -7,6 +7,8 @@ from coriolis.api.dispatch import Route
 from coriolis.api.schemas import inventory as schemas
 from coriolis.api.v1 import inventory
 
+ASKING_A_WORKER = (405, 409, 502)  # the provider lacks the part, the name is not unique, the provider broke
+
 ROUTES: tuple[Route, ...] = (
     Route(
         method="GET",
@@ -16,6 +18,7 @@ ROUTES: tuple[Route, ...] = (
         summary="List the instances of an endpoint",
         query=("marker", "limit", "name", "env", "refresh"),
         answer=schemas.INSTANCES,
+        fails=ASKING_A_WORKER,
     ),
     Route(
         method="GET",
@@ -25,6 +28,7 @@ ROUTES: tuple[Route, ...] = (
         summary="Show an instance; its name or id is URL-safe base64 in the path",
         query=("env",),
         answer=schemas.ONE_INSTANCE,
+        fails=ASKING_A_WORKER,
     ),
     Route(
         method="GET",
@@ -34,6 +38,7 @@ ROUTES: tuple[Route, ...] = (
         summary="Export the instances of an endpoint as CSV",
         query=("env",),
         answer=schemas.CSV_TEXT,
+        fails=ASKING_A_WORKER,
         produces=("application/json", inventory.CSV),
     ),
     Route(
@@ -44,6 +49,7 @@ ROUTES: tuple[Route, ...] = (
         summary="List the networks of an endpoint",
         query=("env",),
         answer=schemas.NETWORKS,
+        fails=ASKING_A_WORKER,
     ),
     Route(
         method="GET",
@@ -53,6 +59,7 @@ ROUTES: tuple[Route, ...] = (
         summary="List the storage of an endpoint",
         query=("env",),
         answer=schemas.ONE_STORAGE,
+        fails=ASKING_A_WORKER,
     ),
     *(
         Route(
@@ -63,6 +70,7 @@ ROUTES: tuple[Route, ...] = (
             summary=f"List the values that {words} of an endpoint can have",
             query=("env", "options"),
             answer=answer,
+            fails=ASKING_A_WORKER,
         )
         for of, handler, answer, words in (
             ("source", inventory.source_options, schemas.SOURCE_OPTIONS, "source options"),

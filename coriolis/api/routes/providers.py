@@ -23,5 +23,6 @@ ROUTES: tuple[Route, ...] = (
         policy="migration:providers:show_schemas",
         summary="Show a JSON schema of a provider",
         answer=schemas.SCHEMAS,
+        fails=(502,),
     ),
 )
