@@ -21,16 +21,16 @@ from coriolis.api.app import make_app, make_watch
 from coriolis.api.settings import ApiSettings
 from coriolis.commands.presence import Presence
 from coriolis.conductor.service import ConductorService, ConductorSettings
-from coriolis.domain.errors import Conflict
+from coriolis.domain.errors import Conflict, Invalid
 from coriolis.rpc.bus import Bus
-from coriolis.runtime import identity, launcher, local_token, secrets
+from coriolis.runtime import certificates, identity, launcher, local_token, secrets
 from coriolis.runtime.metrics import Exporter
 from coriolis.runtime.trusts import Trustee, Trusts
 from coriolis.runtime.wsgi import WsgiService
 from coriolis.scheduler.service import SchedulerService, SchedulerSettings
 from coriolis.store.engine import Database
 from coriolis.worker.agent import WorkerService
-from coriolis.worker.settings import VaultSettings, WorkerSettings
+from coriolis.worker.settings import LinkSettings, VaultSettings, WorkerSettings
 
 DISTRIBUTION = "coriolis"
 
@@ -128,7 +128,20 @@ def api(conf: cfg.ConfigOpts, db: Database, bus: Bus) -> WsgiService:
 
 
 def conductor(conf: cfg.ConfigOpts, db: Database, bus: Bus) -> ConductorService:
-    return ConductorService(settings_of(ConductorSettings, conf.engine), db, bus, trusts(conf))
+    settings = settings_of(ConductorSettings, conf.engine)
+    return ConductorService(settings, db, bus, trusts(conf), link_authority(conf))
+
+
+def link_authority(conf: cfg.ConfigOpts) -> certificates.Authority | None:
+    """What certifies workers for links. :raises SystemExit: its files are missing, or the key is open to others"""
+    if not conf.link.authority_certificate_file:
+        return None
+    try:
+        return certificates.load_authority(
+            Path(conf.link.authority_certificate_file), Path(conf.link.authority_key_file)
+        )
+    except (OSError, local_token.UnsafeFile, Invalid) as error:
+        sys.exit(f"The authority of the links cannot be used: {error}")
 
 
 def scheduler(conf: cfg.ConfigOpts, db: Database, bus: Bus) -> SchedulerService:
@@ -143,6 +156,7 @@ def worker(conf: cfg.ConfigOpts, bus: Bus) -> WorkerService:
         state_path=Path(conf.state_path),
         regions=tuple(conf.regions),
         release=release(),
+        link=settings_of(LinkSettings, conf.link),
     )
     return WorkerService(settings, bus, vault_settings(conf))
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from coriolis.cmd.database import database_of
 from coriolis.commands import jobs
 from coriolis.commands.explain import explain
 from coriolis.domain.errors import CoriolisError
-from coriolis.runtime import local_token, secrets
+from coriolis.runtime import certificates, local_token, secrets
 from coriolis.store import schema
 
 PROGRAM = "coriolis-manage"
@@ -71,6 +72,24 @@ def certificate_create_key(conf: cfg.ConfigOpts) -> str:
     return f"Made {path}, key {told['key_id']}. Copy it to all API hosts, mode 0600.\nPublic: {told['public_key']}"
 
 
+def links_create_authority(conf: cfg.ConfigOpts) -> str:
+    """Make the authority that certifies workers for links between sites; copy its files to all conductor hosts."""
+    files = conf.link.authority_certificate_file, conf.link.authority_key_file
+    if not all(files):
+        sys.exit("Name its files first: [link] authority_certificate_file and authority_key_file.")
+    certificates.create_authority(Path(files[0]), Path(files[1]), now=dt.datetime.now(dt.UTC))
+    return f"Made {files[0]} and {files[1]}. Copy both to all conductor hosts, the key with mode 0600."
+
+
+def links_issue(conf: cfg.ConfigOpts) -> str:
+    """Issue a certificate by hand, for a worker that is not to ask the conductor; NAME.pem and NAME.key are made."""
+    signer = certificates.load_authority(Path(conf.link.authority_certificate_file), Path(conf.link.authority_key_file))
+    name, days = conf.action.name, conf.action.days
+    files = Path(f"{name}.pem"), Path(f"{name}.key")
+    certificates.issue(signer, [name], *files, now=dt.datetime.now(dt.UTC), hours=24 * days)
+    return f"Made {files[0]} and {files[1]}, for {days} days."
+
+
 # (words, function, arguments)
 ACTIONS: tuple[tuple[str, Action, tuple[tuple[str, dict[str, Any]], ...]], ...] = (
     ("db sync", db_sync, ()),
@@ -80,6 +99,15 @@ ACTIONS: tuple[tuple[str, Action, tuple[tuple[str, dict[str, Any]], ...]], ...] 
     ("certificate create-key", certificate_create_key, ()),
     ("secrets create-key", secrets_create_key, ()),
     ("secrets rotate-key", secrets_rotate_key, ()),
+    ("links create-authority", links_create_authority, ()),
+    (
+        "links issue",
+        links_issue,
+        (
+            ("name", {"help": "DNS name of the worker"}),
+            ("--days", {"type": int, "default": 30, "help": "how long it is valid (default 30)"}),
+        ),
+    ),
 )
 
 

@@ -19,10 +19,12 @@ from coriolis.domain.model import EffectState, Role, Side, Task
 from coriolis.domain.recipes.transfer import KEPT
 from coriolis.domain.settle import SWEEP
 from coriolis.rpc.messages import Assign, Attempt, Effect, Endpoint
-from coriolis.store import actions, checkpoints, effects, endpoints, executions, outputs, replicas, trusts
+from coriolis.store import actions, checkpoints, effects, endpoints, executions, outputs, replicas, sessions, trusts
 from coriolis.store import rows as stored
 
 LOG = logging.getLogger(__name__)
+
+COPY = "copy"  # the kind of task that may read its source through another worker
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def assemble(
     again = [task.id for task, _ in running.values() if task.epoch > 1]
     saved = checkpoints.of_tasks(conn, again)
     kept = _kept(conn, running, shared)
+    apart = _apart(conn, [task for task, _ in running.values()], shared)
     return [
         _assign(
             task,
@@ -84,6 +87,7 @@ def assemble(
                 *(dataclasses.replace(_wire(effect), owner=effect.owner) for effect in kept.get(task.id, ())),
             ),
             checkpoint=saved.get(task.id),
+            apart=task.id in apart,
         )
         for task, position in running.values()
     ]
@@ -105,6 +109,27 @@ def _kept(
             if effect.kind in task.params[KEPT] and effect.owner not in (task.id, task.maker)
         ]
         for task, position in asking
+    }
+
+
+def _apart(conn: Connection, running: Iterable[Task], shared: Background) -> set[str]:
+    """The copies among these tasks whose worker is not in a region of their source. A statement only where the two
+    endpoints of a copy are in different regions."""
+    far: dict[str, tuple[str, set[str]]] = {}
+    for task in running:
+        if task.kind != COPY or task.session_id is None:
+            continue
+        job = shared.job(task.execution_id)
+        source, destination = (
+            set(shared.accounts[end].mapped_regions) for end in (job.origin_endpoint_id, job.destination_endpoint_id)
+        )
+        if source and destination and not source & destination:
+            far[task.id] = task.session_id, source
+    where = sessions.regions_of(conn, sorted({session_id for session_id, _ in far.values()})) if far else {}
+    return {
+        task_id
+        for task_id, (session_id, source) in far.items()
+        if where.get(session_id) and not source & set(where[session_id])
     }
 
 

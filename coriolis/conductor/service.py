@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from prometheus_client import Gauge
 
 from coriolis.commands import trusts
-from coriolis.conductor import advance, governor, ingest, janitor, journals, ledger, minion_pools, reaper, relay
+from coriolis.conductor import advance, governor, ingest, janitor, journals, ledger, links, minion_pools, reaper, relay
 from coriolis.domain.errors import Unavailable
 from coriolis.rpc.bus import Bus, Handler, Served
 from coriolis.rpc.messages import (
     CONDUCTOR,
     Ack,
+    Certified,
+    Certify,
     EffectAck,
     EffectWrite,
     JournalAck,
@@ -31,10 +33,13 @@ from coriolis.rpc.messages import (
     Register,
     Registered,
     Result,
+    SourceOpen,
+    SourceOpened,
     Sync,
     SyncReply,
     Wake,
 )
+from coriolis.runtime.certificates import Authority
 from coriolis.runtime.loops import Batcher, Loop
 from coriolis.runtime.trusts import Trusts
 from coriolis.store import outbox, placing, streams
@@ -68,8 +73,18 @@ class ConductorSettings:
 class ConductorService:
     """``start`` returns at once; ``stop`` finishes what is under way."""
 
-    def __init__(self, settings: ConductorSettings, db: Database, bus: Bus, keystone: Trusts | None = None) -> None:
+    def __init__(
+        self,
+        settings: ConductorSettings,
+        db: Database,
+        bus: Bus,
+        keystone: Trusts | None = None,
+        authority: Authority | None = None,
+    ) -> None:
+        """``keystone``: where trusts are ended; None: there are none. ``authority``: certifies workers for links to
+        each other; None: they have certificates of the operator's, or no links."""
         self._settings = settings
+        self._authority = authority
         self._db = db
         self._bus = bus
         self._quarantine = dt.timedelta(seconds=settings.quarantine_seconds)
@@ -110,6 +125,8 @@ class ConductorService:
             "journal_open": self.journal_open,
             "journal_read": self.journal_read,
             "journal_write": self.journal_write,
+            "certify": self.certify,
+            "source_open": self.source_open,
             "wake": self.wake,
         }
 
@@ -147,6 +164,12 @@ class ConductorService:
 
     def journal_write(self, request: JournalWrite) -> JournalAck:
         return journals.write(self._db, request)
+
+    def certify(self, request: Certify) -> Certified:
+        return links.certify(self._db, self._authority, request)
+
+    def source_open(self, request: SourceOpen) -> SourceOpened:
+        return links.open_source(self._db, self._bus, request)
 
     def wake(self, _: Wake) -> None:
         self._advance.wake()

@@ -11,7 +11,7 @@ from prometheus_client import Counter, Gauge
 from sqlalchemy.engine import Connection
 
 from coriolis.commands import assign
-from coriolis.commands.assign import Background
+from coriolis.commands.assign import COPY, Background
 from coriolis.domain.capabilities import Capability
 from coriolis.domain.model import Task, TaskState
 from coriolis.domain.placement import Candidate, Limits, Request, place, refused_by
@@ -89,7 +89,9 @@ def _placeable(
     while True:
         found = placing.ready(conn, now, wanted, without_keys=hopeless, without_endpoints=full)
         shared = assign.background(conn, {one.task.execution_id for one in found})
-        requests = _requests(conn, found, shared)
+        requests = [
+            (one, _apart(one, request, candidates) or request) for one, request in _requests(conn, found, shared)
+        ]
         hopes: dict[str, bool] = {}
         for one, request in requests:
             able = any(not worker.draining and refused_by(worker, request) is None for worker in candidates)
@@ -117,6 +119,22 @@ def _request(one: Ready, shared: Background, closed: set[str]) -> Request:
         regions=tuple(frozenset(each) - closed for each in mapped if each),
         limits=tuple(f"endpoint:{end}" for end in ends),
     )
+
+
+def _apart(one: Ready, request: Request, candidates: Sequence[Candidate]) -> Request | None:
+    """For a copy between two sites of which no worker reaches both: it runs where the destination is, as long as some
+    other worker reaches the source, and can export it (``conductor.links``)."""
+    task = one.task
+    if task.kind != COPY or len(task.needs) != 2 or len(request.regions) != 2:
+        return None
+    if any(refused_by(worker, request) is None for worker in candidates):
+        return None
+    ends = [
+        replace(request, needs=(need,), regions=(regions_,))
+        for need, regions_ in zip(task.needs, request.regions, strict=True)
+    ]
+    reached = [any(refused_by(worker, end) is None for worker in candidates) for end in ends]
+    return ends[1] if all(reached) else None
 
 
 def _choose(

@@ -113,6 +113,16 @@ def live_among(conn: Connection, session_ids: Collection[str]) -> set[str]:
     return set(conn.execute(_LIVE_AMONG, {"ids": sorted(session_ids)}).scalars())
 
 
+def regions_of(conn: Connection, session_ids: Collection[str]) -> dict[str, list[str]]:
+    """The regions that each of these sessions serves; none: any. One statement."""
+    query = (
+        select(session.c.id, service.c.mapped_regions, session.c.regions)
+        .outerjoin(service, service.c.id == session.c.service_id)
+        .where(session.c.id.in_(sorted(session_ids)))
+    )
+    return {key: given if mapped is None else mapped for key, mapped, given in conn.execute(query)}
+
+
 def get(conn: Connection, session_id: str) -> Session | None:
     row = conn.execute(select(session).where(session.c.id == session_id)).first()
     return load(Session, row) if row else None

@@ -42,7 +42,9 @@ from coriolis.runtime import diagnostics
 from coriolis.worker import attempt, classify, forks, host, journals, proctree
 from coriolis.worker.attempt import Running, Wish
 from coriolis.worker.child import Rung
+from coriolis.worker.exports import Exports
 from coriolis.worker.forkserver import now
+from coriolis.worker.identity import Identity
 from coriolis.worker.questions import Questions
 from coriolis.worker.settings import VaultSettings, WorkerSettings
 from coriolis.worker.warm import Warm
@@ -78,6 +80,8 @@ class WorkerService:
         self._warm = Warm(settings.providers, self._mark)
         self._questions = Questions(settings, vault, self._warm.server)
         self._threads = ThreadPoolExecutor(max(64, 4 * settings.slots), thread_name_prefix="attempt")
+        self._identity = Identity(settings, bus, lambda: self.session_id)
+        self._exports = Exports(settings, vault, self._warm.server, self._identity.files, self._threads)
         self._lock = threading.Lock()
         self._session: Session | None = None
         self._running: dict[str, Running] = {}  # by task id
@@ -123,6 +127,7 @@ class WorkerService:
             running.wish(Wish.ABANDON)
         for running in left:
             running.wait(_KILL_SECONDS)
+        self._exports.stop()
         self._warm.stop()
         for thread in self._loops:
             thread.join(self._settings.call_timeout_seconds + 1.0)
@@ -195,7 +200,12 @@ class WorkerService:
         session.served = self._bus.serve(
             WORKER,
             session.id,
-            {"assign": self._assign, "cancel": self._cancel, "provider": self._questions.ask},
+            {
+                "assign": self._assign,
+                "cancel": self._cancel,
+                "provider": self._questions.ask,
+                "export": self._exports.open,
+            },
         )
         server.lease(session.fence_at)
         _LOG.info("registered session=%s lease=%gs", session.id, session.lease_seconds)
@@ -262,6 +272,7 @@ class WorkerService:
     def _fell(self) -> None:
         """Kills all attempts without a word. Those that come back as missing have failed: what the killed child has
         asked a platform for may still be made, so that only a new attempt may make it again (``domain.effects``)."""
+        self._exports.stop()
         with self._lock:
             fallen = list(self._running.values())
             self._running.clear()
@@ -322,6 +333,7 @@ class WorkerService:
             fenced=self._is_fenced,
             on_end=self._ended,
             on_stream=self._wake.set,
+            link=self._identity.files,
         )
 
     def _decline(self, assign: Assign, outcome: str, error: Error | None) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from coriolis.domain.codec import from_json, to_json
-from coriolis.domain.errors import CoriolisError, Invalid, Stale, Unavailable
+from coriolis.domain.errors import CoriolisError, Invalid, Stale
 from coriolis.rpc.bus import Bus
 from coriolis.rpc.messages import (
     CONDUCTOR,
@@ -31,13 +31,14 @@ from coriolis.worker import classify, host
 from coriolis.worker.child import Child, Rung
 from coriolis.worker.forks import ForkServer
 from coriolis.worker.reporter import Reporter
-from coriolis.worker.settings import VaultSettings, WorkerSettings
+from coriolis.worker.settings import LinkFiles, VaultSettings, WorkerSettings
 
 _LOG = logging.getLogger(__name__)
 RETURNED = "returned"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 # What a child may ask of the conductor, by method.
-_ASKED = {name: METHODS[CONDUCTOR][name][0] for name in ("effect", "journal_open", "journal_read", "journal_write")}
+_METHODS = ("effect", "journal_open", "journal_read", "journal_write", "source_open")
+_ASKED = {name: METHODS[CONDUCTOR][name][0] for name in _METHODS}
 
 
 class Wish(enum.IntEnum):
@@ -63,15 +64,18 @@ class Running:
         fenced: Callable[[], bool],
         on_end: Callable[[Running], None],
         on_stream: Callable[[], None] = lambda: None,
+        link: Callable[[], LinkFiles] | None = None,
     ) -> None:
         """``fenced``: whether the lease may have run out, in which case a dead child was killed for that.
-        ``on_stream``: it has begun to move bytes, and waits for its share."""
+        ``on_stream``: it has begun to move bytes, and waits for its share. ``link``: what a link to another worker
+        needs; may ask the conductor."""
         self.assign = assign
         self.settled = False  # the conductor has had the result
         self.reporter = Reporter(assign.attempt.task_id, assign.attempt.epoch)
         self._settings, self._vault, self._bus, self._threads = settings, vault, bus, threads
         self._fenced, self._on_end, self._on_stream = fenced, on_end, on_stream
         self._share: Share | None = None
+        self._link = link
         self._wish = Wish.FINISH
         self._wish_grew = threading.Event()
         self._over = threading.Event()
@@ -124,16 +128,17 @@ class Running:
         scratch = self._settings.state_path / "scratch"
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._scratch = Path(tempfile.mkdtemp(dir=scratch))
-        order = host.Order(
-            settings=self._settings,
-            vault=self._vault,
-            scratch=str(self._scratch),
-            log_level=logging.getLogger("coriolis").getEffectiveLevel(),
-            assign=self.assign,
-        )
         try:
+            order = host.Order(
+                settings=self._settings,
+                vault=self._vault,
+                scratch=str(self._scratch),
+                log_level=logging.getLogger("coriolis").getEffectiveLevel(),
+                assign=self.assign,
+                link=self._link() if self.assign.apart and self._link is not None else None,
+            )
             self._child.start(server(), to_json(order), leased=True)
-        except Unavailable as error:
+        except CoriolisError as error:
             self._conclude({"outcome": host.FAILED, "error": to_json(classify.classify(error))}, 0)
 
     def _hear(self, message: dict[str, Any]) -> None:

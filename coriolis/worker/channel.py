@@ -4,7 +4,8 @@
 agent -> child   {"job": {...}} once, {"cancel": true}, {"reply": n, "value": ... | "error": ...},
                  {"pace": [bytes per second or null, back-off factor or null]}
 child -> agent   {"started": clock}, {"log": {...}}, {"mask": [...]}, {"progress": {...}}, {"event": [level, text]},
-                 {"checkpoint": ...}, {"stream": {...}}, {"ask": n, METHOD: {...}}, {"result": {...}}
+                 {"checkpoint": ...}, {"stream": {...}},
+                 {"exported": {...}}, {"ask": n, METHOD: {...}}, {"result": {...}}
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ from coriolis.rpc.messages import (
     ProviderCall,
 )
 from coriolis.rpc.wire import method_of
-from coriolis.worker import calls, classify, credentials, exports, sequence
+from coriolis.worker import calls, classify, credentials, exporting, sequence
 from coriolis.worker.channel import Channel
 from coriolis.worker.effects import Ledger
 from coriolis.worker.job import Job
@@ -176,8 +176,8 @@ class _Child:
         assert files is not None
         with contextlib.ExitStack() as stack:
             connection = self._connect(export.source, self._context(epoch=0, deadline=None), stack)
-            source = stack.enter_context(exports.opened(export, connection, self._context(epoch=0, deadline=None)))
-            ready = stack.enter_context(exports.offered(source, export, files, self._order.settings))
+            source = stack.enter_context(exporting.opened(export, connection, self._context(epoch=0, deadline=None)))
+            ready = stack.enter_context(exporting.offered(source, export, files, self._order.settings))
             self._channel.send({"exported": to_json(ready)})
             self._cancelled.wait()
         return {"outcome": COMPLETED}

@@ -16,7 +16,7 @@ from coriolis.providers.api import Connection, Context, Volume
 from coriolis.rpc.messages import Assign, Stream
 from coriolis.worker import journals
 from coriolis.worker.effects import Ledger
-from coriolis.worker.settings import WorkerSettings
+from coriolis.worker.settings import LinkFiles, WorkerSettings
 
 T = TypeVar("T")
 
@@ -35,6 +35,7 @@ class Job:
     ask: Callable[[Any], Any]
     stream: Callable[[Stream], None] = lambda stream: None  # tells how fast it moves bytes, and from where to where
     pace: Pace = field(default_factory=Pace)  # how fast it may
+    link: LinkFiles | None = None  # for a source that another worker exports
 
     def part(self, side: str, capability: str) -> Any:
         """The capability of the source's or destination's provider. :raises Unsupported: it has none"""

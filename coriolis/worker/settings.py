@@ -9,6 +9,35 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
+class LinkSettings:
+    """Links to workers of other sites. Without files of the operator's, the conductor's authority certifies it.
+
+    ``listen_address``: where exports listen; ``advertised_host``: under which name or address others reach them, the
+    same by default. ``name``: what the operator's certificate says, the host by default. ``clear``: without TLS,
+    between all workers or none."""
+
+    listen_address: str = "127.0.0.1"
+    advertised_host: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
+    authority_file: str = ""
+    name: str = ""
+    clear: bool = False
+    compression: str = "auto"  # auto, on, off
+    connections: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkFiles:
+    """What this worker proves itself with, and as whom. Files None: in clear, as configured."""
+
+    name: str
+    certificate: Path | None = None
+    key: Path | None = None
+    authority: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
     """``providers`` empty: all that are installed. ``lease_margin_seconds``: children are killed so long before the
     lease may have run out (at most a third of the lease). ``journal_days``: copy journals of executions that ended
@@ -34,6 +63,7 @@ class WorkerSettings:
     journal_days: int = 14
     mirror_journals: bool = True
     memory_limit_mib: int = 0  # address space of a child; 0: no limit
+    link: LinkSettings = LinkSettings()
 
 
 @dataclass(frozen=True, kw_only=True)

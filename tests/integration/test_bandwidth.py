@@ -9,27 +9,15 @@ from __future__ import annotations
 
 import random
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from coriolis.commands import bandwidth_budgets, migrations
+from coriolis.commands import bandwidth_budgets
 from coriolis.commands.bandwidth_budgets import NewBudget
-from coriolis.commands.caller import Caller
-from coriolis.commands.endpoints import NewEndpoint
-from coriolis.commands.migrations import NewMigration
-from coriolis.conductor.service import ConductorService, ConductorSettings
-from coriolis.providers.fake.cloud import Cloud
-from coriolis.rpc.local_bus import LocalBus
-from coriolis.runtime.secrets import Vault, create_keys
-from coriolis.scheduler.service import SchedulerService, SchedulerSettings
-from coriolis.store import actions, schema, streams
-from coriolis.store.engine import Database
-from coriolis.store.rows import Stream
-from coriolis.worker.agent import WorkerService
-from coriolis.worker.settings import VaultSettings, WorkerSettings
+from coriolis.store import actions
+from tests.integration.house import MIB, House
 
 pytestmark = [
     pytest.mark.integration,
@@ -37,80 +25,13 @@ pytestmark = [
     pytest.mark.timeout(400),
 ]
 
-MIB = 1 << 20
 MB = 10**6
-PATIENCE = 120.0
-CALLER = Caller(user_id="user", project_id="project", request_id="req-1")
-
-
-class House:
-    """Everything between the API and the platforms, with two workers on two hosts."""
-
-    def __init__(self, path: Path) -> None:
-        self.db = Database(f"sqlite:///{path}/engine.sqlite", synchronous="OFF")
-        schema.upgrade(self.db)
-        self.source, self.destination = Cloud.create(path / "source"), Cloud.create(path / "destination")
-        self._keys = path / "keys"
-        self.vault = Vault(create_keys(self._keys))
-        self._path = path
-        bus = LocalBus()
-        self.workers = [
-            WorkerService(
-                WorkerSettings(
-                    host=f"host-{number}",
-                    state_path=path / f"worker-{number}",
-                    providers=("fake",),
-                    slots=1,
-                    verify="none",
-                ),
-                bus,
-                VaultSettings(key_file=str(self._keys)),
-            )
-            for number in (1, 2)
-        ]
-        conductor = ConductorService(ConductorSettings(sync_seconds=5.0, poll_seconds=0.5), self.db, bus)
-        scheduler = SchedulerService(SchedulerSettings(poll_seconds=0.5), self.db, bus)
-        self.services = (conductor, scheduler, *self.workers)
-
-    def migrate(self, name: str) -> str:
-        ends = [
-            NewEndpoint(name=side, type="fake", sealed=self.vault.seal({"path": str(self._path / side)}))
-            for side in ("source", "destination")
-        ]
-        spec = NewMigration(
-            origin=ends[0],
-            destination=ends[1],
-            instances=(name,),
-            network_map={"net-a": "net-b"},
-            replication_count=1,
-        )
-        return migrations.create(self.db, CALLER, spec).id
-
-    def moving(self) -> list[Stream]:
-        return self.db.read(streams.running)
-
-    def until(self, condition: Callable[[], object], what: str) -> float:
-        """Seconds until the condition held."""
-        start = time.monotonic()
-        while not condition():
-            assert time.monotonic() < start + PATIENCE, f"in vain waited for: {what}"
-            time.sleep(0.05)
-        return time.monotonic() - start
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path)
-    for service in house.services:
-        service.start()
-    try:
-        house.until(lambda: all(worker.session_id for worker in house.workers), "two sessions")
+    with House(tmp_path).running() as house:
         yield house
-    finally:
-        for worker in house.workers:
-            worker.stop(drain=False)
-        for service in house.services[:2]:
-            service.stop()
 
 
 def near(rates: list[float | None], total: float) -> bool:

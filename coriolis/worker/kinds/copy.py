@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import time
@@ -17,7 +18,7 @@ from coriolis.providers.api import Snapshot, Volume
 from coriolis.worker import journals
 from coriolis.worker.job import Job
 from coriolis.worker.journal_mirror import ConductorMirror
-from coriolis.worker.kinds import history, streams
+from coriolis.worker.kinds import history, remote, streams
 from coriolis.worker.kinds.filtering import behind_filters
 from coriolis.worker.sequence import Step
 
