@@ -24,6 +24,8 @@ PAGE = ROOT / "doc" / "source" / "contributor" / "measurements.rst"
 # part -> module of tests/perf; each has run(quick: bool) -> list of rows
 PARTS = {
     "copy": "tests.perf.copy_bench",
+    "flow": "tests.perf.flow_bench",
+    "proof": "tests.perf.proof_bench",
     "attempt": "tests.perf.attempt_bench",
     "lists": "tests.perf.list_bench",
     "polling": "tests.perf.polling_bench",
@@ -83,7 +85,7 @@ def document(rows: list[Row], about: dict[str, Any]) -> str:
         "",
         "Written by ``make bench ARGS=--document``. Ratios are ours divided by the peer's, measured interleaved in one",
         "run, medians; absolute figures depend on the machine and are here for orientation only. Without a ratio, the",
-        "bar is a limit of our own figure.",
+        "bar is a limit of our own figure. :doc:`measurement-notes` says how it was measured, and why a bar is missed.",
         "",
         f"Measured {about['measured_at']} on {about['cores']} cores, Python {about['python']}.",
         "",

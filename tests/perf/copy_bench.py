@@ -47,13 +47,13 @@ QUICK = (Disk("sparse 1 GiB, 256 MiB of data", GIB, 256 * MIB), Disk("dense 512 
 
 
 def run(rounds: int = 5, out: Path | None = None, *, quick: bool = False, folder: Path | None = None) -> list[Row]:
-    """Measures; returns rows and writes them to ``out``. ``quick``: small disks and three rounds."""
+    """Measures; returns rows and writes them to ``out``. ``quick``: small disks and one round."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="copy-bench-", dir=folder or _roomy_folder()) as name:
         for disk in QUICK if quick else DISKS:
-            rows += measure(disk, 3 if quick else rounds, Path(name))
+            rows += measure(disk, 1 if quick else rounds, Path(name))
         with tempfile.TemporaryDirectory(prefix="copy-bench-", dir="/var/tmp") as durable:
-            rows += measure_durable(QUICK[1], 3, Path(name), Path(durable))
+            rows += measure_durable(QUICK[1], 1 if quick else 3, Path(name), Path(durable))
     if out is not None:
         out.write_text(json.dumps({"rows": rows}, indent=2) + "\n")
     return rows

@@ -52,7 +52,7 @@ SMALL_HUGE = Disk("2 TiB, 256 MiB of data", 2048 * GIB, 256 * MIB)
 
 
 def run(rounds: int = 5, *, quick: bool = False, only: str | None = None) -> list[Row]:
-    rounds = 3 if quick else rounds
+    rounds = 1 if quick else rounds
     parts = {"nbd": nbd_rows, "distant": distant_rows, "at-once": at_once_rows, "huge": huge_rows}
     rows: list[Row] = []
     for name, part in parts.items():

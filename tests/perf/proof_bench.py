@@ -49,7 +49,7 @@ GRAIN = 64 << 10  # of the dirty bitmap
 
 
 def run(rounds: int = 5, *, quick: bool = False, only: str | None = None) -> list[Row]:
-    rounds = 3 if quick else rounds
+    rounds = 1 if quick else rounds
     rows: list[Row] = []
     if only in (None, "cost"):
         for disk in (SMALL_DENSE,) if quick else (SPARSE, DENSE):
