@@ -16,6 +16,7 @@ from coriolis.store.engine import Database
 from tests.functional import wire
 from tests.functional.desk import TOKEN, Desk
 from tests.functional.graph import finish, grow
+from tests.functional.test_transfers import finish as end_run
 
 NOTHING = "00000000-0000-4000-8000-00000000dead"
 
@@ -234,3 +235,32 @@ def test_events_are_followed_until_the_end(client: Proxy, db: Database) -> None:
     listed = [event.message for event in client.migration_events(made)]
     assert [event.message for event in client.follow_migration_events(made)] == listed
     assert [event.message for event in client.follow_migration_events(made, since=first.id)] == listed[1:]
+
+
+def test_schedules_have_no_envelope_on_the_way_there(client: Proxy) -> None:
+    one = transfer(client)
+    made = client.create_transfer_schedule(one, schedule={"hour": 2, "minute": 30}, enabled=False)
+    assert (made.transfer_id, made.schedule, made.enabled) == (one.id, {"hour": 2, "minute": 30}, False)
+    changed = client.update_transfer_schedule(one, made, schedule={"dow": 0}, enabled=True)
+    assert (changed.schedule, changed.enabled) == ({"dow": 0}, True)
+    assert client.get_transfer_schedule(one, made).schedule == {"dow": 0}
+    assert [each.id for each in client.transfer_schedules(one, show_expired=False)] == [made.id]
+    client.delete_transfer_schedule(one, made, ignore_missing=False)
+    assert list(client.transfer_schedules(one)) == []
+
+
+def test_the_life_of_a_deployment(client: Proxy, db: Database) -> None:
+    one = transfer(client)
+    client.create_transfer_execution(one)
+    end_run(db, one.id)
+    assert client.plan_deployment(transfer_id=one.id, skip_os_morphing=True).recipe == "deploy_clones"
+    made = client.create_deployment(transfer_id=one.id, skip_os_morphing=True)
+    client.cancel_deployment(made)
+    end_run(db, made.id, "CANCELED")
+    assert client.wait_for_deployment(made, interval=0.0).status == "CANCELED"
+    assert client.retry_deployment(made).id == made.id
+    assert isinstance(list(client.deployment_events(made)), list)
+    end_run(db, made.id, "COMPLETED")
+    assert [each.transfer_id for each in client.deployments(status="COMPLETED")] == [one.id]
+    client.delete_deployment(made, ignore_missing=False)
+    assert list(client.deployments()) == []

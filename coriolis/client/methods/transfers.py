@@ -109,8 +109,9 @@ class TransferMethods(sdk_proxy.Proxy):
         return self._create(TransferSchedule, transfer_id=id_of(transfer), **attributes)
 
     def update_transfer_schedule(
-        self, transfer: str | Transfer, schedule: str | TransferSchedule, **attributes: Any
+        self, transfer: str | Transfer, schedule: str | TransferSchedule, /, **attributes: Any
     ) -> TransferSchedule:
+        """``schedule`` among the attributes is its new time, which replaces the old one whole."""
         return self._update(TransferSchedule, id_of(schedule), transfer_id=id_of(transfer), **attributes)
 
     def delete_transfer_schedule(
