@@ -14,6 +14,7 @@ from coriolis.api.catalogue import Catalogue
 from coriolis.api.dispatch import Table
 from coriolis.api.errors import FaultWrapper
 from coriolis.api.metrics import Metrics
+from coriolis.api.rates import Rates
 from coriolis.api.root import make_root
 from coriolis.api.routes import ROUTES
 from coriolis.api.services import Services
@@ -58,6 +59,7 @@ def make_app(
         authority=Authority(settings.conf, policies.list_rules()),
         catalogue=Catalogue(db, bus, timeout=settings.provider_call_timeout_seconds),
         watch=watch or make_watch(settings, db),
+        rates=Rates(settings.rate_limit, settings.rate_limit_storage) if settings.rate_limit else None,
         trusts=trusts,
         description=openapi.document(ROUTES),
     )
@@ -67,7 +69,7 @@ def make_app(
     app = _Gate(table, public=app, protected=identity(app), health=healthcheck.Healthcheck(app, settings.conf))
     app = http_proxy_to_wsgi.HTTPProxyToWSGI(app, settings.conf)
     app = cors.CORS(app, settings.conf)  # does nothing unless [cors] allowed_origin is set
-    app = FaultWrapper(WireCheck(app))
+    app = FaultWrapper(WireCheck(app, settings.max_body_bytes))
     return RequestId(Metrics(app, registry), settings.conf)
 
 

@@ -15,6 +15,7 @@ from webob.acceptparse import create_accept_header
 from coriolis.api import body as body_reader
 from coriolis.api import errors, validation
 from coriolis.api.answers import Stream, Text
+from coriolis.api.rates import TooManyRequests
 from coriolis.api.request import ApiRequest, Query
 from coriolis.api.services import Services
 from coriolis.api.watch import Busy
@@ -142,6 +143,8 @@ def answer(environ: dict[str, Any], table: Table, services: Services) -> webob.R
         return errors.response(error, [("Allow", ", ".join(error.allowed))])
     except Busy as error:
         return errors.response(error, [("Retry-After", str(error.retry_after_seconds))])
+    except TooManyRequests as error:
+        return errors.response(error, [("Retry-After", str(error.retry_after))])
     except CoriolisError as error:
         return errors.response(error)
 
@@ -151,6 +154,8 @@ def _answer(environ: dict[str, Any], table: Table, services: Services) -> webob.
     context = contexts.from_environ(environ)
     if not context.is_authenticated and not table.is_public(path):
         raise Unauthorized("The request needs a valid token of a project in the header X-Auth-Token")
+    if services.rates is not None and context.is_authenticated:
+        services.rates.count(str(context.project_id))
     match = table.find(environ["REQUEST_METHOD"], path)
     environ["coriolis.route"] = match.route.path
     route = match.route

@@ -16,7 +16,15 @@ from typing import Any
 import webob
 import webob.exc
 
-from coriolis.domain.errors import CoriolisError
+from coriolis.domain.errors import (
+    CoriolisError,
+    Forbidden,
+    Invalid,
+    NotFound,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
 from coriolis.runtime.identity import StartResponse, WsgiApp
 
 LOG = logging.getLogger(__name__)
@@ -30,6 +38,7 @@ FAULTS = {
     409: "conflictingRequest",
     413: "overLimit",
     415: "badMediaType",
+    429: "overLimit",
     501: "notImplemented",
     503: "serviceUnavailable",
 }
@@ -81,9 +90,14 @@ def _foreign(answer: webob.Response) -> webob.Response:
     status = answer.status_int
     detail = getattr(answer, "detail", None) or http.HTTPStatus(status).phrase
     kept = [(n, v) for n, v in answer.headers.items() if n.lower() not in ("content-type", "content-length")]
-    return _answer(status, _WORDS.get(status, str(detail)), kept)
+    known = _KNOWN.get(status)
+    return _answer(status, _WORDS.get(status, str(detail)), kept, reason=known.code if known else None)
 
 
+# The reason is the same whoever notices.
+_KNOWN: dict[int, type[CoriolisError]] = {
+    kind.status: kind for kind in (Invalid, Unauthorized, Forbidden, NotFound, TooLarge, Unavailable)
+}
 _WORDS = {
     401: "The request needs a valid token of a project in the header X-Auth-Token",
     413: "The body is larger than this service allows",

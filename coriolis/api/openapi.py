@@ -72,7 +72,7 @@ _STREAM_HEADERS: tuple[Json, ...] = (
 )
 
 _EVERY = (400, 404, 503)  # a bad query or path; the database may be away
-_SCOPED = (401, 403)
+_SCOPED = (401, 403, 429)
 _WITH_BODY = (405, 409, 413, 415, 502)  # workers check much of what is sent: a provider may lack the part, or break
 
 

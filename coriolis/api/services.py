@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coriolis.api.catalogue import Catalogue
+from coriolis.api.rates import Rates
 from coriolis.api.settings import ApiSettings
 from coriolis.api.watch import Watch
 from coriolis.rpc.bus import Bus
@@ -26,5 +27,6 @@ class Services:
     authority: Authority
     catalogue: Catalogue
     watch: Watch
+    rates: Rates | None = None  # None: everybody may ask as often as they like
     trusts: Trusts | None = None  # None: no trusts are in use
     description: Mapping[str, Any]  # the OpenAPI document

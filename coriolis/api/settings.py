@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from oslo_config import cfg
 
+from coriolis.api.rates import IN_MEMORY
+
 
 def empty_conf() -> cfg.ConfigOpts:
     """Options at their defaults, no file read."""
@@ -21,6 +23,8 @@ class ApiSettings:
 
     max_limit: int = 1000  # rows of a page; also when the caller names no limit
     max_body_bytes: int = 1_048_576
+    rate_limit: str = ""  # of each project, as ``rates.Rates`` has it; empty: none
+    rate_limit_storage: str = IN_MEMORY
     waiting_requests: int = 32  # that wait for events at the same time
     provider_call_timeout_seconds: float = 60.0
     certificate_key_file: str = ""  # private key that signs certificates

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from coriolis.domain.errors import Invalid
+from coriolis.domain.errors import Invalid, TooLarge
 from coriolis.runtime.identity import StartResponse, WsgiApp
 
 _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -26,14 +26,22 @@ def path_of(environ: dict[str, Any]) -> str:
 
 
 class WireCheck:
-    """:raises Invalid: to the fault wrapper around it, for a path or a length that is none"""
+    """To the fault wrapper around it:
 
-    def __init__(self, app: WsgiApp) -> None:
+    :raises Invalid: a path or a length that is none. :raises TooLarge: a body that is announced as too large
+    """
+
+    def __init__(self, app: WsgiApp, max_body_bytes: int) -> None:
         self._app = app
+        self._max_body_bytes = max_body_bytes
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         path_of(environ)
         length = environ.get("CONTENT_LENGTH") or "0"
         if not _DIGITS.fullmatch(length):
             raise Invalid("The header Content-Length must be a whole number from 0", field="Content-Length")
+        if int(length) > self._max_body_bytes:
+            raise TooLarge(
+                f"The body has {int(length)} bytes; this service takes {self._max_body_bytes} at most: send less"
+            )
         return self._app(environ, start_response)

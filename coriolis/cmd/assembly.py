@@ -121,6 +121,8 @@ def api(conf: cfg.ConfigOpts, db: Database, bus: Bus) -> WsgiService:
         address=conf.api.listen_address,
         port=conf.api.listen_port,
         threads=conf.api.threads + conf.api.waiting_requests,
+        head_seconds=conf.api.head_timeout_seconds,
+        body_seconds=conf.api.body_timeout_seconds,
         on_stop=watch.close,
         certificate_file=conf.api.tls_certificate_file,
         key_file=conf.api.tls_key_file,

@@ -38,6 +38,31 @@ OPTS: tuple[cfg.Opt, ...] = (
         "certificate create-key'; the same on all API hosts, and on no other.",
     ),
     cfg.IntOpt("max_limit", default=1000, min=1, help="Largest page that a list answers."),
+    cfg.StrOpt(
+        "rate_limit",
+        default="",
+        help="How often each project may ask, for example '20/second; 600/minute'. Beyond it the answer is 429 with "
+        "Retry-After. Empty: no limit.",
+    ),
+    cfg.StrOpt(
+        "rate_limit_storage",
+        default="memory://",
+        help="Where requests are counted, as the Python library 'limits' names it. In memory, each process of "
+        "coriolis-api counts for itself; redis:// and memcached:// let all count together.",
+        secret=True,
+    ),
+    cfg.FloatOpt(
+        "head_timeout_seconds",
+        default=10.0,
+        min=0.1,
+        help="A client that has not sent the whole head of a request so long after its first byte is cut off.",
+    ),
+    cfg.FloatOpt(
+        "body_timeout_seconds",
+        default=60.0,
+        min=0.1,
+        help="A client that has not sent the whole body of a request so long after the head is cut off.",
+    ),
     cfg.IntOpt("max_request_body_bytes", default=1048576, min=4096, help="Larger request bodies are refused with 413."),
     cfg.FloatOpt(
         "provider_call_timeout_seconds",

@@ -4,15 +4,50 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from cheroot import server, wsgi
+from cheroot.makefile import MakeFile
 from cheroot.ssl.builtin import BuiltinSSLAdapter
+
+MAX_HEAD_BYTES = 65536
+
+
+class _Patience:
+    """A socket of which each read ends at ``until`` (on the monotonic clock), however slowly bytes come in. cheroot's
+    own time limit begins anew with every byte, so that a few slow clients could hold all threads."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.until: float | None = None
+
+    def recv_into(self, *arguments: Any) -> int:
+        if self.until is None:
+            return int(self._connection.recv_into(*arguments))
+        usual = self._connection.gettimeout()
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._connection.settimeout(left if usual is None else min(left, usual))
+        try:
+            return int(self._connection.recv_into(*arguments))
+        finally:
+            self._connection.settimeout(usual)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
 
 class _Request(server.HTTPRequest):
     """Answers 400 to a request line that the URL parser refuses, where cheroot would answer 500."""
+
+    def parse_request(self) -> None:
+        patience: _Patience = self.conn.patience
+        patience.until = time.monotonic() + self.server.head_seconds
+        super().parse_request()
+        patience.until = time.monotonic() + self.server.body_seconds
 
     def read_request_line(self) -> bool:
         try:
@@ -24,6 +59,19 @@ class _Request(server.HTTPRequest):
 
 class _Connection(server.HTTPConnection):
     RequestHandlerClass = _Request
+
+    def __init__(self, of: Any, connection: Any, makefile: Any = MakeFile) -> None:
+        self.patience = _Patience(connection)
+
+        def make(given: Any, mode: str, size: int) -> Any:
+            return makefile(self.patience if "r" in mode else given, mode, size)
+
+        super().__init__(of, connection, make)
+
+
+class _Server(wsgi.Server):
+    head_seconds = 10.0
+    body_seconds = 60.0
 
 
 class WsgiService:
@@ -39,13 +87,19 @@ class WsgiService:
         address: str,
         port: int,
         threads: int,
+        head_seconds: float = 10.0,
+        body_seconds: float = 60.0,
         certificate_file: str | None = None,
         key_file: str | None = None,
         on_stop: Callable[[], None] = lambda: None,
     ) -> None:
-        """``on_stop``: ends the answers that go on for long."""
-        self._server = wsgi.Server((address, port), application, numthreads=threads, server_name=address)
+        """``head_seconds``: from the first byte of a request to the end of its head; ``body_seconds``: from there to
+        the end of its body. ``on_stop``: ends the answers that go on for long."""
+        self._server = _Server((address, port), application, numthreads=threads, server_name=address)
         self._server.ConnectionClass = _Connection
+        self._server.head_seconds = head_seconds
+        self._server.body_seconds = body_seconds
+        self._server.max_request_header_size = MAX_HEAD_BYTES
         if certificate_file:
             self._server.ssl_adapter = BuiltinSSLAdapter(certificate_file, key_file)
         self.application = application

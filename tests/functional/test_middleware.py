@@ -6,14 +6,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import requests
 from oslo_config import cfg
 from oslo_middleware import cors, http_proxy_to_wsgi
 from prometheus_client import CollectorRegistry
 from webtest import TestApp
 
 from coriolis.api.app import make_app
+from coriolis.api.rates import Rates, TooManyRequests
 from coriolis.api.settings import ApiSettings, empty_conf
+from coriolis.domain.errors import Invalid
 from coriolis.runtime import identity
+from coriolis.runtime.wsgi import WsgiService
 from tests.functional.desk import PREFIX, TOKEN
 
 ORIGIN = "https://console.example"
@@ -98,3 +102,73 @@ def test_metrics_count_by_route(around: TestApp, registry: CollectorRegistry) ->
     assert registry.get_sample_value("coriolis_api_requests_total", labels) == 1
     timed = {"method": "GET", "route": "/migrations/{migration_id}"}
     assert registry.get_sample_value("coriolis_api_request_seconds_count", timed) == 3
+
+
+def limited(text: str, db: Any, bus: Any, vault: Any) -> TestApp:
+    settings = ApiSettings(rate_limit=text, max_body_bytes=4096)
+    app = make_app(settings, db, bus, vault, identity.local(TOKEN), registry=CollectorRegistry())
+    return TestApp(app, extra_environ={"HTTP_X_AUTH_TOKEN": TOKEN})
+
+
+def test_a_project_that_asks_too_often_is_told_when_to_come_again(db: Any, bus: Any, vault: Any) -> None:
+    api = limited("3/hour; 1000/day", db, bus, vault)
+    for _ in range(3):
+        assert api.get(f"{PREFIX}/endpoints").status_int == 200
+    answer = api.get(f"{PREFIX}/endpoints", expect_errors=True)
+    assert answer.status_int == 429
+    assert 0 < int(answer.headers["Retry-After"]) <= 3600
+    content = answer.json["error"]
+    assert (content["code"], content["fault"]) == (429, "overLimit")
+    assert content["reason"] == "coriolis.too_many_requests"
+    assert "3 per 1 hour" in content["message"]
+    assert TestApp(api.app).get("/v1").status_int == 200, "who is nobody yet is not counted"
+    stranger = TestApp(api.app).get(f"{PREFIX}/endpoints", headers={"X-Auth-Token": "x"}, expect_errors=True)
+    assert stranger.status_int == 401
+
+
+def test_projects_are_counted_apart() -> None:
+    rates = Rates("2/minute")
+    for project in ("a", "b", "a", "b"):
+        rates.count(project)
+    for project in ("a", "b"):
+        with pytest.raises(TooManyRequests):
+            rates.count(project)
+
+
+def test_no_limit_unless_configured(around: TestApp) -> None:
+    for _ in range(50):
+        around.get("/v1/endpoints")
+
+
+@pytest.mark.parametrize(("text", "storage"), [("often", "memory://"), ("1/second", "nowhere://")])
+def test_a_limit_that_is_none_is_told_at_the_start(text: str, storage: str) -> None:
+    with pytest.raises(Invalid, match="cannot be used"):
+        Rates(text, storage)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+@pytest.mark.parametrize("path", ["/v1/endpoints", "/v1", "/nowhere"])
+def test_a_body_that_is_too_large_is_told_by_its_size(db: Any, bus: Any, vault: Any, method: str, path: str) -> None:
+    api = limited("", db, bus, vault)
+    answer = api.request(path, method=method, body=b"x" * 5000, expect_errors=True)
+    assert answer.status_int == 413
+    content = answer.json["error"]
+    assert (content["code"], content["fault"], content["reason"]) == (413, "overLimit", "coriolis.too_large")
+    assert "5000" in content["message"]
+    assert "4096" in content["message"]
+
+
+def test_a_body_of_unknown_length_is_bounded_too(db: Any, bus: Any, vault: Any) -> None:
+    service = WsgiService(limited("", db, bus, vault).app, address="127.0.0.1", port=0, threads=1)
+    service.start()
+    try:
+        answer = requests.post(
+            f"http://127.0.0.1:{service.port}/v1/endpoints",
+            data=iter([b"x" * 1000] * 10),
+            headers={"X-Auth-Token": TOKEN, "Content-Type": "application/json"},
+            timeout=60,
+        )
+    finally:
+        service.stop()
+    assert answer.status_code == 413
+    assert answer.json()["error"]["reason"] == "coriolis.too_large"

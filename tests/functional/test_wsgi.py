@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -45,3 +48,61 @@ def test_a_broken_request_line_is_the_callers_mistake(service: WsgiService, line
 def test_a_taken_address_is_said_at_once(service: WsgiService) -> None:
     with pytest.raises(OSError, match="in use"):
         WsgiService(application, address="127.0.0.1", port=service.port, threads=1).bind()
+
+
+@pytest.fixture
+def hurried() -> Iterator[WsgiService]:
+    """One thread, and little patience."""
+
+    def read(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    service = WsgiService(read, address="127.0.0.1", port=0, threads=1, head_seconds=1.0, body_seconds=1.0)
+    service.start()
+    yield service
+    service.stop()
+
+
+def drip(service: WsgiService, start: bytes, more: bytes) -> bytes:
+    """Sends the start, and then a byte now and then until the service has had enough. Gives its answer."""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
+        connection.sendall(start)
+        connection.settimeout(0.2)
+        for _ in range(600):
+            with contextlib.suppress(TimeoutError):
+                return connection.recv(4096)
+            connection.sendall(more)
+    raise AssertionError("the service waits for ever")
+
+
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [
+        (b"GET / HT", b"x"),
+        (b"GET / HTTP/1.1\r\nX-Slow: ", b"x"),
+        (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n", b"x"),
+    ],
+)
+def test_who_sends_byte_by_byte_is_cut_off_and_holds_nobody_up(hurried: WsgiService, start: bytes, more: bytes) -> None:
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        slow = [pool.submit(drip, hurried, start, more) for _ in range(3)]
+        assert ask(hurried, b"GET / HTTP/1.1").startswith(b"HTTP/1.1 200 OK")
+        answers = {one.result() for one in slow}
+    assert {answer.split(b"\r\n")[0] for answer in answers} <= {b"HTTP/1.1 408 Request Timeout", b""}
+
+
+def test_patience_begins_anew_with_each_request_of_a_connection(hurried: WsgiService) -> None:
+    with socket.create_connection(("127.0.0.1", hurried.port), timeout=60) as connection:
+        for _ in range(3):
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok")
+            answer = b""
+            while not answer.endswith(b"ok"):
+                answer += connection.recv(4096)
+            time.sleep(0.7)
+
+
+def test_a_head_without_end_is_refused(hurried: WsgiService) -> None:
+    answer = ask(hurried, b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 200_000)
+    assert answer.startswith(b"HTTP/1.1 413")
