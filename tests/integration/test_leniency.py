@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -264,7 +265,7 @@ def test_pages_of_a_platform_end(site: Site, platform: str) -> None:
     """A console stops at a page that is shorter than its limit."""
     seen: list[str] = []
     while True:
-        marker = f"&marker={requests.utils.quote(seen[-1])}" if seen else ""
+        marker = f"&marker={quote(seen[-1])}" if seen else ""
         page = _ids(site.ask("GET", f"/v1/endpoints/{{{platform}}}/instances?limit=2{marker}").json())
         seen += page
         if len(page) < 2:
@@ -315,3 +316,11 @@ def test_an_unreachable_platform_is_no_fault_of_ours(site: Site) -> None:
         answer = site.ask("GET", f"/v1/endpoints/{key}/{rest}")
         assert answer.status_code == 400, answer.text
     assert site.ask("DELETE", f"/v1/endpoints/{key}").status_code == 204
+
+
+def test_ten_megabytes_of_notes(site: Site) -> None:
+    """The answer comes although the server has not read it all."""
+    body = {"migration": {"instances": ["x"], "notes": "x" * 10_000_000}}
+    answer = site.ask("POST", "/v1/migrations", json=body)
+    assert answer.status_code == 413
+    assert _error()(answer.json())

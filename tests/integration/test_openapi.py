@@ -82,7 +82,7 @@ def target() -> Iterator[Target]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-DOCUMENT = schemathesis.openapi.from_dict(openapi.document(ROUTES))
+DOCUMENT: Any = schemathesis.openapi.from_dict(openapi.document(ROUTES))
 OPERATIONS = [found.ok() for found in DOCUMENT.get_all_operations()]
 
 
