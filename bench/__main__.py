@@ -24,6 +24,7 @@ PAGE = ROOT / "doc" / "source" / "contributor" / "measurements.rst"
 # part -> module of tests/perf; each has run(quick: bool) -> list of rows
 PARTS = {
     "copy": "tests.perf.copy_bench",
+    "formats": "tests.perf.format_bench",
     "flow": "tests.perf.flow_bench",
     "proof": "tests.perf.proof_bench",
     "attempt": "tests.perf.attempt_bench",

@@ -16,6 +16,7 @@ from typing import Any
 from coriolis.dataplane.errors import InvalidImage, SinkError, SourceChanged, SourceError, SourceShrank
 from coriolis.dataplane.image import Image, open_image
 from coriolis.dataplane.image.direct import direct_reader
+from coriolis.dataplane.image.qcow2_target import create_qcow2
 from coriolis.dataplane.reader import Reader
 from coriolis.dataplane.server import Server, ServerFailed, private_folder, run_tool, serve
 from coriolis.dataplane.target import sink_error
@@ -152,6 +153,8 @@ def create_file(sink: FileSink, size: int) -> None:
                 os.fsync(fd)
             finally:
                 os.close(fd)
+            return
+        if sink.format is DiskFormat.QCOW2 and create_qcow2(path, size):
             return
     except OSError as error:
         raise sink_error(str(path), error.errno or 0, str(error.strerror)) from None

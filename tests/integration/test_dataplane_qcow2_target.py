@@ -11,7 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from coriolis.dataplane import DiskFormat, FileSink, ImageSource, NoSpace, SinkError, copy_disk, open_sink, verify_disk
+from coriolis.dataplane import (
+    DiskFormat,
+    FileSink,
+    ImageSource,
+    NoSpace,
+    SinkError,
+    copy_disk,
+    inspect_image,
+    open_sink,
+    verify_disk,
+)
+from coriolis.dataplane.export import create_file
 from coriolis.dataplane.image.qcow2_target import Qcow2Target, open_qcow2_target
 from tests.integration.dataplane_disks import MIB, MISSING, convert, make_raw, run, same
 
@@ -151,6 +162,23 @@ def test_holes_take_no_room(tmp_path: Path) -> None:
     assert sink.path.stat().st_size < 8 * MIB
     check(sink.path)
     assert verify_disk(sink, journal=tmp_path / "journal").digest == result.digest
+
+
+@pytest.mark.parametrize("size", [512, MIB, SIZE + 512, 3 << 30, 8 << 40, (8 << 40) + 512, 60 << 40])
+def test_new_images_of_any_size(tmp_path: Path, size: int) -> None:
+    image = tmp_path / "disk.qcow2"
+    create_file(FileSink(path=image, format=DiskFormat.QCOW2), size)
+    check(image)
+    assert inspect_image(image).size == size
+    if size <= 8 << 40:
+        target = opened(image)
+        target.write(memoryview(b"z" * 512), size - 512)
+        target.flush()
+        target.close()
+        check(image)
+        run("qemu-io", "-f", "qcow2", "-c", f"read -P 0x7a {size - 512} 512", str(image))
+    else:
+        assert open_qcow2_target(image) is None
 
 
 @pytest.mark.parametrize(

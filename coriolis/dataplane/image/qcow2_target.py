@@ -34,6 +34,29 @@ _KEPT = 512  # tables in memory, of 64 KiB each
 _ZEROS = memoryview(bytes(CLUSTER))
 
 
+def create_qcow2(path: Path, size: int) -> bool:
+    """Makes a new, empty image that reads as zeros, replacing what was there; False when it is too large for this
+    writer. Raises OSError. Much faster than starting a program for it.
+    """
+    if size > _MAX_SIZE:
+        return False
+    size = -(-size // 512) * 512
+    entries = max(1, -(-size // (_PER_TABLE * CLUSTER)))
+    clusters = 3 + -(-entries * 8 // CLUSTER)  # header, reference table and its first block, first-level table
+    header = _HEADER.pack(b"QFI\xfb", 3, 0, 0, 16, size, 0, entries, 3 * CLUSTER, CLUSTER, 1, 0, 0, 0, 0, 0, 4, 104)
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.ftruncate(fd, clusters * CLUSTER)
+        _write(fd, memoryview(struct.pack(">Q", 2 * CLUSTER)), CLUSTER)
+        _write(fd, memoryview(b"\0\1" * clusters), 2 * CLUSTER)
+        _write(fd, memoryview(header), 0)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    return True
+
+
 def open_qcow2_target(path: Path) -> Qcow2Target | None:
     """A writer for an existing image, or None when it is not a plain one and QEMU has to write it.
 
