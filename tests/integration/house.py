@@ -22,7 +22,7 @@ from coriolis.scheduler.service import SchedulerService, SchedulerSettings
 from coriolis.store import executions, regions, schema, streams, tasks
 from coriolis.store.engine import Database
 from coriolis.store.paging import Page
-from coriolis.store.rows import Stream
+from coriolis.store.rows import Stream, Task
 from coriolis.worker.agent import WorkerService
 from coriolis.worker.settings import LinkSettings, VaultSettings, WorkerSettings
 
@@ -111,8 +111,11 @@ class House:
 
     def hosts(self, job: str) -> dict[str, str | None]:
         """Who ran each task of a migration."""
+        return {row.name: row.host for row in self.tasks(job)}
+
+    def tasks(self, job: str) -> list[Task]:
         run = self.db.read(executions.latest, [job])[job]
-        return {row.name: row.host for row in self.db.read(tasks.page, run.id, Page(), everything=True)}
+        return self.db.read(tasks.page, run.id, Page(), everything=True)
 
     def moving(self) -> list[Stream]:
         return self.db.read(streams.running)

@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
+import os
 import random
 import shutil
+import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from coriolis.commands import bandwidth_budgets
+from coriolis.commands.bandwidth_budgets import NewBudget
 from coriolis.providers.contract.blocks import check_same
 from coriolis.runtime import certificates
 from coriolis.store import actions
@@ -88,3 +93,40 @@ def test_clear_text_only_when_configured_and_then_said(tmp_path: Path, caplog: p
         fill(house, 4)
         assert house.db.read(actions.get, run(house), None).last_execution_status == "COMPLETED"
     assert caplog.text.count("disk bytes pass in clear") >= 2
+
+
+def relays_of(worker_folder: Path) -> list[int]:
+    """The relays that offer disks of this worker: their orders are in private folders, their parents in its forks."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if b"coriolis.dataplane.link" in words and str(worker_folder) in Path(words[-2].decode()).read_text():
+                found.append(int(entry.name))
+    return found
+
+
+def test_an_export_that_dies_is_opened_again_and_the_copy_goes_on(house: House) -> None:
+    data = fill(house, 48)
+    mapped = {side: [house.region(name)] for side, name in (("source", "north"), ("destination", "south"))}
+    target = {"source_region": mapped["source"][0], "destination_region": mapped["destination"][0]}
+    wire = NewBudget(name="wire", scope="link", target=target, bytes_per_second=4 * MIB)
+    budget = bandwidth_budgets.create(house.db, wire)
+    job = house.migrate("vm", mapped)
+    house.until(lambda: any(one.used > MIB for one in house.moving()), "bytes on the link, as slow as its budget")
+    assert [one.granted for one in house.moving()] == [4 * MIB]
+    # Of the two relays of the link, the one at the source has the certificate of worker 1.
+    house.until(lambda: relays_of(house.path / "worker-1"), "the relay of the export")
+    for pid in relays_of(house.path / "worker-1"):
+        os.kill(pid, signal.SIGKILL)
+    bandwidth_budgets.update(house.db, budget.id, {"enabled": False})
+    ended = {"COMPLETED", "ERROR", "CANCELED"}
+    house.until(lambda: house.db.read(actions.get, job, None).last_execution_status in ended, "its end")
+    row = house.db.read(actions.get, job, None)
+    assert row.last_execution_status == "COMPLETED", row.message
+    (copied,) = house.destination.read()["instances"]
+    check_same(house.destination.disk_bytes(copied, "disk-0"), data)
+    copy = next(one for one in house.tasks(job) if one.name == "copy.1/disk-0")
+    assert copy.epoch >= 2

@@ -29,6 +29,7 @@ from coriolis.dataplane.link.secure import PlainSocket, SecureSocket, Way
 
 _WAITING = 64  # connections that have not said yet who they are
 _PAIRS = 64  # first halves that wait for their second one
+_LOCAL_BYTES = 1 << 20  # that may wait in the local socket: fewer, longer turns of both sides
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,7 @@ class Order:
 
 def join(local: socket.socket, to: Way, from_: Way, pumps: tuple[Callable[[], None], ...]) -> None:
     """Runs the pumps until one of them ends, and then ends the others."""
+    local.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LOCAL_BYTES)
     ends = (PlainSocket(local), to, from_)
 
     def run(pump: Callable[[], None]) -> None:
