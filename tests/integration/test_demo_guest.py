@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from coriolis.dataplane import CopyOptions, FileSink, ImageSource, copy_disk, verify_disk
+from coriolis.dataplane.filesystem import find_free
 from demo.guest import Guest, GuestSpec, build_guest
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -63,6 +66,25 @@ def test_counts_its_boots_on_its_disk(guest: Guest, tmp_path: Path) -> None:
     shutil.copyfile(guest.disk, disk)
     assert "coriolis-guest: boot 1" in boot(disk, "virtio-blk-pci,drive=disk", tmp_path)
     assert "coriolis-guest: boot 2" in boot(disk, "virtio-blk-pci,drive=disk", tmp_path)
+
+
+def test_boots_from_a_copy_of_its_live_data_only(guest: Guest, tmp_path: Path) -> None:
+    disk, copy = tmp_path / "disk.raw", tmp_path / "copy.raw"
+    shutil.copyfile(guest.disk, disk)
+    with open(disk, "r+b") as file:
+        free = find_free(lambda offset, length: os.pread(file.fileno(), length, offset), disk.stat().st_size)
+        for offset, length in free:  # as a disk that has been in use for long
+            file.seek(offset)
+            file.write(random.Random(offset).randbytes(length))
+    options = CopyOptions(live_only=True)
+    done = copy_disk(
+        ImageSource(path=disk), FileSink(path=copy), journal=tmp_path / "journal", epoch=1, options=options
+    )
+    assert done.bytes_saved > 32 << 20
+    assert verify_disk(FileSink(path=copy), journal=tmp_path / "journal").digest == done.digest
+    said = boot(copy, "virtio-blk-pci,drive=disk", tmp_path)
+    assert f"data ok {guest.data_digest}" in said
+    assert "coriolis-guest: boot 1" in said
 
 
 def test_sees_one_wrong_byte(guest: Guest, tmp_path: Path) -> None:
