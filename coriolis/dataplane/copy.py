@@ -9,13 +9,15 @@ import contextlib
 import os
 import stat
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from coriolis.dataplane.earlier import open_earlier
 from coriolis.dataplane.engine import Counters, Engine
 from coriolis.dataplane.estimate import source_extents
 from coriolis.dataplane.export import create_file, grow_file, opened
-from coriolis.dataplane.feed import feed_extents, feed_read, feed_size, open_feed
+from coriolis.dataplane.feed import Feed, feed_extents, feed_read, feed_size, open_feed
 from coriolis.dataplane.filesystem import FreeMap, find_free
 from coriolis.dataplane.journal import Journal, Mirror
 from coriolis.dataplane.policy import CopyPolicy, begin
@@ -25,6 +27,7 @@ from coriolis.dataplane.types import (
     CopyOptions,
     CopyResult,
     DiskFormat,
+    Extent,
     FileSink,
     NbdSource,
     ProgressCallback,
@@ -68,7 +71,6 @@ def copy_disk(
         book = Journal.open(journal, size=size, epoch=epoch, lock_seconds=options.lock_seconds, mirror=mirror)
         stack.callback(book.close)
         zeroed = _prepare_sink(sink, book, size)
-        bitmap = source.bitmap if isinstance(source, NbdSource) else None
         mode = begin(book, source_open.identity, _bitmap_base(source))
         counters = Counters()
         free = FreeMap()
@@ -82,13 +84,12 @@ def copy_disk(
             if options.live_only:
                 free = find_free(partial(feed_read, feed), size)
             target = stack.enter_context(open_writer(sink, size, options))
-            extents = feed_extents(feed, size, bitmap if mode == "dirty" else None)
-            if mode == "dirty":
-                extents = iter(source_extents(extents, source, size))
-            extents = free.apply(extents)
+            extents = free.apply(_extents(feed, source, size, dirty=mode == "dirty"))
+            earlier = stack.enter_context(open_earlier(sink, target, options)) if mode == "dirty" else None
             policy = CopyPolicy(
-                book, extents, zeroed=zeroed, check=source_open.check, counters=counters, learned=learned
-            )
+                book, extents, zeroed=zeroed, check=source_open.check, counters=counters, learned=learned,
+                earlier=earlier,
+            )  # fmt: skip
             Engine(
                 feed, target, policy, size,
                 options=options, counters=counters, progress=progress, cancelled=cancelled,
@@ -109,6 +110,14 @@ def copy_disk(
             bytes_saved=free.saved,
             volumes=free.volumes,
         )
+
+
+def _extents(feed: Feed, source: Source, size: int, *, dirty: bool) -> Iterator[Extent]:
+    """The source's, with what did not change marked so when its bitmap or list of changes may be believed."""
+    if not dirty:
+        return feed_extents(feed, size)
+    bitmap = source.bitmap if isinstance(source, NbdSource) else None
+    return iter(source_extents(feed_extents(feed, size, bitmap), source, size))
 
 
 def _bitmap_base(source: Source) -> str | None:

@@ -116,6 +116,10 @@ class LeafTable:
         table = bytes(value if value & _DONE else value | _DOUBT for value in range(256))
         self._flags[:stop] = self._flags[:stop].translate(table)
 
+    def doubt_one(self, index: int) -> None:
+        """Distrusts this leaf, whatever is known of it."""
+        self._flags[index] = (self._flags[index] | _DOUBT) & ~_DONE
+
     def runs(self) -> Iterator[tuple[int, int, bool]]:
         """(index, count, zero) of all trusted leaves; data leaves come one by one."""
         for index, count in self.spans(0, self.count):

@@ -29,7 +29,7 @@ from typing import Protocol
 from coriolis.dataplane.digest import leaf_digest
 from coriolis.dataplane.errors import Cancelled, DataplaneError, SourceError, SourceShrank, Stalled
 from coriolis.dataplane.extents import LeafRun, leaf_span
-from coriolis.dataplane.leaves import Pool, Slot, lay_out, requests
+from coriolis.dataplane.leaves import NOT_READ, Pool, Slot, lay_out, requests
 from coriolis.dataplane.loop import Loop, Lost
 from coriolis.dataplane.nbd import Connection, Failed
 from coriolis.dataplane.reader import Reader
@@ -56,6 +56,9 @@ class Policy(Protocol):
         """DATA leaves to read, ZERO runs to make zero on the target, UNCHANGED runs that only have to be
         settled.
         """
+
+    def complete(self, run: LeafRun, view: memoryview) -> None:
+        """Fills the UNCHANGED parts of a leaf, which are not read at the source. In a thread, before `decide`."""
 
     def decide(self, run: LeafRun, digest: bytes) -> tuple[Extent, ...]:
         """The parts of a leaf to write (DATA) or to zero (ZERO). Changes nothing."""
@@ -210,7 +213,7 @@ class Engine:
         pace = self._options.pace
         if pace is None:
             return True
-        length = sum(part.length for part in run.parts if part.kind is not Kind.ZERO)
+        length = sum(part.length for part in run.parts if part.kind not in NOT_READ)
         if pace.take(length, time.monotonic()):
             return True
         if not self._busy:
@@ -220,9 +223,10 @@ class Engine:
     def _request(self, source: Connection, slots: list[Slot]) -> None:
         base = slots[0].run.index * LEAF_SIZE
         parts = [part for slot in slots for part in slot.run.parts]
-        self._counters.skipped += sum(part.length for part in parts if part.kind is Kind.ZERO)  # `_work` clears them
+        self._counters.skipped += sum(part.length for part in parts if part.kind in NOT_READ)  # `_work` fills them
         memory = slots[0].block.memory
-        for offset, length in requests(parts, self._size, least=self._least, most=self._most):
+        wanted = [part for part in parts if part.kind not in NOT_READ]
+        for offset, length in requests(wanted, self._size, least=self._least, most=self._most):
             low = offset - base
             covered = slots[low // LEAF_SIZE : (low + length - 1) // LEAF_SIZE + 1]
             for slot in covered:
@@ -273,8 +277,10 @@ class Engine:
         for part in slot.run.parts:
             if part.kind is Kind.ZERO:
                 clear(slot.part(part))
-            elif self._reader is not None:
+            elif self._reader is not None and part.kind not in NOT_READ:
                 self._reader.read(slot.part(part), part.offset)
+        if any(part.kind is Kind.UNCHANGED for part in slot.run.parts):
+            self._policy.complete(slot.run, slot.view[: slot.length])
         slot.digest = self._digest(slot.view[: slot.length])
         slot.writes = self._policy.decide(slot.run, slot.digest)
         if self._file is None:
@@ -288,7 +294,7 @@ class Engine:
     def _worked(self, slot: Slot) -> None:
         slot.pending = 1
         if self._reader is not None:
-            data = sum(part.length for part in slot.run.parts if part.kind is not Kind.ZERO)
+            data = sum(part.length for part in slot.run.parts if part.kind not in NOT_READ)
             self._counters.read += data
             self._counters.skipped += slot.length - data
             self._moved = self._now

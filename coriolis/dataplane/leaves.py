@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from coriolis.dataplane.extents import LeafRun, leaf_span
 from coriolis.dataplane.types import LEAF_SIZE, Extent, Kind
 
+NOT_READ = (Kind.ZERO, Kind.UNCHANGED)  #: parts of a leaf that do not come from the source
+
 
 class Block:
     """Memory for ``room`` adjacent leaves; ``used`` of them are under way."""

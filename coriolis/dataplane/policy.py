@@ -6,15 +6,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
-from coriolis.dataplane.digest import zero_digest
+from coriolis.dataplane.digest import leaf_digest, zero_digest
+from coriolis.dataplane.earlier import Earlier
 from coriolis.dataplane.engine import Counters
+from coriolis.dataplane.errors import SinkError
 from coriolis.dataplane.extents import LeafRun, leaf_span, plan
 from coriolis.dataplane.journal import Journal
 from coriolis.dataplane.records import Record, identity_hash, pack
-from coriolis.dataplane.types import Extent, Kind
+from coriolis.dataplane.types import LEAF_SIZE, Extent, Kind
 
 Mode = Literal["full", "dirty", "compare", "done"]
 _MODES: tuple[Mode, ...] = ("full", "dirty", "compare", "done")  # as numbered in the journal
+_SAME = (Kind.UNCHANGED, Kind.UNKNOWN)  # parts of a leaf that did not change: taken from the target, or read
 _AHEAD = 1024  # leaves that the journal's frontier is moved ahead at a time
 
 
@@ -44,7 +47,8 @@ class CopyPolicy:
 
     ``extents``: the source, tidy, with what did not change since the journal's base marked so. ``zeroed``: leaves that
     nobody touched read as zeros on the target. ``check`` raises when the source changed while it was read. ``learned``:
-    what is known of the target was read from it just now, and is not in the journal.
+    what is known of the target was read from it just now, and is not in the journal. ``earlier``: gives what did not
+    change in a leaf; without it, leaves are read whole.
     """
 
     def __init__(
@@ -56,16 +60,36 @@ class CopyPolicy:
         check: Callable[[], None],
         counters: Counters,
         learned: bool = False,
+        earlier: Earlier | None = None,
     ) -> None:
         self._book, self._leaves, self._size = book, book.leaves, book.size
         self._extents, self._zeroed, self._check, self._counters = extents, zeroed, check, counters
-        self._learned = learned
+        self._learned, self._earlier = learned, earlier
+        self._touched = book.frontier  # by an attempt before this one, in the same round
 
     def runs(self) -> Iterator[LeafRun]:
         """What is left to do; counts the rest."""
         for run in plan(self._extents, self._size):
             for index, count in self._leaves.spans(run.index, run.count):
                 yield from self._wanted(LeafRun(index, count, run.kind, run.parts))
+
+    def complete(self, run: LeafRun, view: memoryview) -> None:
+        """Takes what did not change from the target, if the leaf there is still the one of the round before."""
+        assert self._earlier is not None
+        old = memoryview(bytearray(view.nbytes))
+        offset = run.index * LEAF_SIZE
+        self._earlier.read(old, offset)
+        if leaf_digest(old) != self._leaves.get(run.index):
+            self._leaves.doubt_one(run.index)
+            self._book.append([pack(Record.DOUBT, index=run.index, epoch=self._book.epoch)])
+            raise SinkError(
+                f"the target does not hold what was copied, in the {view.nbytes} bytes at {offset}: something else "
+                "wrote to it; when the copy is tried again, they are read whole from the source"
+            )
+        for part in run.parts:
+            if part.kind is Kind.UNCHANGED:
+                low = part.offset - offset
+                view[low : low + part.length] = old[low : low + part.length]
 
     def decide(self, run: LeafRun, digest: bytes) -> tuple[Extent, ...]:
         offset, length = leaf_span(run.index, self._size)
@@ -75,7 +99,7 @@ class CopyPolicy:
         untouched = self._zeroed and self._leaves.is_untouched(run.index)
         if digest == zero_digest(length):
             return () if untouched else (Extent(offset, length, Kind.ZERO),)
-        parts = [part for part in run.parts if known is None or part.kind is not Kind.UNCHANGED]
+        parts = [part for part in run.parts if known is None or part.kind not in _SAME]
         if untouched:
             parts = [part for part in parts if part.kind is not Kind.ZERO]
         return tuple(
@@ -102,7 +126,7 @@ class CopyPolicy:
         if self._leaves.is_done(run.index):
             self._counters.resumed += length
         elif run.kind is Kind.DATA:
-            yield self._announced(run)
+            yield self._announced(self._completable(run))
         elif run.kind is Kind.ZERO:
             yield from self._zero(run, length)
         elif self._leaves.is_known(run.index):
@@ -123,6 +147,14 @@ class CopyPolicy:
             yield LeafRun(run.index, run.count, Kind.UNCHANGED)
         else:
             yield self._announced(run)
+
+    def _completable(self, run: LeafRun) -> LeafRun:
+        """The leaf, whole from the source unless the target can give what did not change."""
+        if self._earlier is not None and run.index >= self._touched and self._leaves.is_known(run.index):
+            return run
+        kinds = {Kind.UNCHANGED: Kind.UNKNOWN}
+        parts = (Extent(part.offset, part.length, kinds.get(part.kind, part.kind)) for part in run.parts)
+        return LeafRun(run.index, 1, Kind.DATA, tuple(parts))
 
     def _skip(self, length: int) -> None:
         self._counters.skipped += length

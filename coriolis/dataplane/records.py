@@ -37,7 +37,7 @@ _MAX_COUNT = (1 << 32) - 1
 
 class Record(enum.IntEnum):
     """``index``, ``count`` and ``digest`` mean: leaf, -, leaf digest | leaf, leaves, - | round, mode,
-    identity | leaf, -, - | round, -, disk digest.
+    identity | leaf, -, - | round, -, disk digest | leaf, -, -.
     """
 
     LEAF = 1
@@ -45,6 +45,7 @@ class Record(enum.IntEnum):
     ROUND = 3
     FRONTIER = 4
     FINISH = 5
+    DOUBT = 6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,7 +173,7 @@ def header(size: int) -> bytes:
 def _apply(path: Path, loaded: Loaded, body: bytes) -> None:
     kind, count, index, _epoch, digest = _RECORD.unpack(body)
     leaves = loaded.leaves
-    if kind in (Record.LEAF, Record.ZERO) and index + (count or 1) > leaves.count:
+    if kind in (Record.LEAF, Record.ZERO, Record.DOUBT) and index + (count or 1) > leaves.count:
         raise JournalError(f"{path} names leaf {index} of a disk of {leaves.count} leaves; the copy has to start over")
     if kind == Record.LEAF:
         leaves.put(index, digest)
@@ -185,6 +186,8 @@ def _apply(path: Path, loaded: Loaded, body: bytes) -> None:
         loaded.round = Round(number=index, identity=identity, digest=None)
         loaded.frontier = 0
         leaves.new_round()
+    elif kind == Record.DOUBT:
+        leaves.doubt_one(index)
     elif kind == Record.FRONTIER:
         loaded.frontier = index
     elif kind == Record.FINISH and loaded.round is not None:

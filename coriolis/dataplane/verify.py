@@ -115,6 +115,9 @@ class Reading:
     def runs(self) -> Iterator[LeafRun]:
         yield from plan(feed_extents(self.feed, self.size), self.size)
 
+    def complete(self, run: LeafRun, view: memoryview) -> None:
+        raise AssertionError("a disk that is only read is read whole")
+
     def decide(self, run: LeafRun, digest: bytes) -> tuple[Extent, ...]:
         return ()
 

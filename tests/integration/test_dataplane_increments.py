@@ -18,6 +18,7 @@ from coriolis.dataplane import (
     DiskFormat,
     FileSink,
     ImageSource,
+    NbdSink,
     NbdSource,
     SinkError,
     SourceShrank,
@@ -41,7 +42,7 @@ class Guest:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.image = convert(make_raw(folder / "disk.raw"), folder / "disk.qcow2", "qcow2")
-        self.sink = FileSink(path=folder / "out")
+        self.sink: FileSink | NbdSink = FileSink(path=folder / "out")
         self.journal = folder / "journal"
 
     def begin(self, bitmap: str) -> None:
@@ -57,6 +58,7 @@ class Guest:
             return copy_disk(source, self.sink, journal=self.journal, epoch=1)
 
     def is_copied(self, result: CopyResult) -> bool:
+        assert isinstance(self.sink, FileSink)
         equal = same(self.image, self.sink.path, formats=("qcow2", "raw"))
         read_back = verify_disk(self.sink, journal=self.journal).digest
         return equal and result.digest == read_back == digest_disk(ImageSource(path=self.image)).digest
@@ -208,7 +210,9 @@ def test_after_a_rotten_journal_the_target_is_read_and_only_what_differs_is_writ
     raw = bytearray(file.journal.read_bytes())
     if rot == "flipped":
         raw[len(raw) // 2] ^= 1
-    file.journal.write_bytes({"flipped": raw, "torn": raw[:100], "rubbish": b"x" * 999, "empty": b""}[rot])
+    file.journal.write_bytes(
+        {"flipped": bytes(raw), "torn": bytes(raw[:100]), "rubbish": b"x" * 999, "empty": b""}[rot]
+    )
     file.write(20 * MIB, b"changed")
     again = file.copy()
     assert again.digest != first.digest
@@ -290,3 +294,52 @@ def test_a_list_of_changes_is_as_good_as_a_bitmap(tmp_path: Path) -> None:
     assert second.bytes_written == MIB + (128 << 10)
     assert second.bytes_read <= 2 * MIB  # whole leaves, for their digests
     assert guest.is_copied(second)
+
+
+# -- reading no more than what has changed
+
+
+@pytest.mark.parametrize("nbd", [False, True])
+def test_scattered_changes_are_read_alone(guest: Guest, tmp_path: Path, nbd: bool) -> None:
+    """What did not change in a touched leaf comes from the target, and is proven by its old digest."""
+    with contextlib.ExitStack() as stack:
+        if nbd:
+            target = tmp_path / "target.qcow2"
+            run("qemu-img", "create", "-q", "-f", "qcow2", str(target), str(40 * MIB + 512 * 3))
+            guest.sink = stack.enter_context(served(target, tmp_path / "sink"))
+        guest.begin("b1")
+        guest.copy("snap-1")
+        guest.write(*(f"write -P {at + 1} {at * 3 * MIB + 128 * 1024} 64k" for at in range(8)))
+        result = guest.copy("snap-2", "b1", "snap-1")
+        changed = 8 * 64 * 1024
+        assert result.mode == "dirty"
+        assert result.bytes_written == changed
+        assert result.bytes_read <= 1.05 * changed
+        read_back = verify_disk(guest.sink, journal=guest.journal).digest
+        assert result.digest == read_back == digest_disk(ImageSource(path=guest.image)).digest
+
+
+@contextlib.contextmanager
+def served(image: Path, path: Path) -> Iterator[NbdSink]:
+    server = subprocess.Popen(["qemu-nbd", "-t", "-e", "4", "-f", "qcow2", "-k", str(path), str(image)])
+    try:
+        _await_listener(path)
+        yield NbdSink(uri=f"nbd+unix:///?socket={path}", zeroed=True)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_a_target_changed_behind_our_back_is_noticed_by_an_increment_and_healed(guest: Guest) -> None:
+    guest.begin("b1")
+    guest.copy("snap-1")
+    guest.write("write -P 7 4M 64k")
+    assert isinstance(guest.sink, FileSink)
+    with open(guest.sink.path, "r+b") as file:
+        file.seek(4 * MIB + 500_000)
+        file.write(b"not ours")
+    with pytest.raises(SinkError, match="1048576 bytes at 4194304") as caught:
+        guest.copy("snap-2", "b1", "snap-1")
+    assert caught.value.retryable
+    result = guest.copy("snap-2", "b1", "snap-1")
+    assert guest.is_copied(result)
