@@ -96,6 +96,12 @@ class Keystone:
     def user_id(self, name: str) -> str:
         return str(self._admin("GET", f"users?name={name}")["users"][0]["id"])
 
+    def offer(self, kind: str, url: str) -> None:
+        """Put a service into the catalog; ``url`` may hold ``%(project_id)s``."""
+        made = self._admin("POST", "services", {"service": {"type": kind, "name": kind}})["service"]["id"]
+        body = {"service_id": made, "interface": "public", "url": url, "region_id": "here"}
+        self._admin("POST", "endpoints", {"endpoint": body})
+
     def _admin(self, method: str, path: str, body: Any = None) -> Any:
         self.admin_token = self.admin_token or self.token("admin", "admin")
         headers = {"X-Auth-Token": self.admin_token}
