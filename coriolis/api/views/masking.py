@@ -11,14 +11,17 @@ Json = Any
 MASK = "***"
 
 _SECRET_NAME = re.compile(r"pass|secret|token|passphrase|credential|key|cert|private|pin\b", re.IGNORECASE)
-# Names that match the pattern above and hold no secret.
+# Of a field that the provider describes and does not mark, only a name like these is doubted.
+_SURELY_SECRET = re.compile(r"password|passphrase|secret|private_?key|token", re.IGNORECASE)
+# Names that match the patterns above and hold no secret.
 _PLAIN_NAME = re.compile(r"secret_ref|key_?(name|file|path)|allow_|insecure|public_?key|fingerprint", re.IGNORECASE)
 
 
 def mask(info: Json, schema: Json = None, *, known: bool = True) -> Json:
     """The same object with every secret replaced by ``***``.
 
-    A value is secret when its schema says so (``writeOnly``, ``format: password``) or its name sounds so.
+    A value is secret when its schema says so (``writeOnly``, ``format: password``) or its name sounds so; the names of
+    fields that the schema describes are doubted less.
     ``known`` False: the schema is out of reach, and every text is taken for a secret.
     """
     if not isinstance(info, dict):
@@ -42,9 +45,11 @@ def _masked(name: str, value: Json, schema: Json, known: bool) -> Json:
 
 
 def _is_secret(name: str, schema: Json) -> bool:
-    if isinstance(schema, dict) and (schema.get("writeOnly") or schema.get("format") == "password"):
+    described = isinstance(schema, dict)
+    if described and (schema.get("writeOnly") or schema.get("format") == "password"):
         return True
-    return bool(_SECRET_NAME.search(name)) and not _PLAIN_NAME.search(name)
+    sounds = _SURELY_SECRET if described else _SECRET_NAME
+    return bool(sounds.search(name)) and not _PLAIN_NAME.search(name)
 
 
 def _property(schema: Json, name: str) -> Json:

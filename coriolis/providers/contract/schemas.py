@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from coriolis.providers.api import Capability, Connection, Provider
+from coriolis.providers.api.provider import SCHEMA_PARTS
 from coriolis.providers.contract.subject import Options, Subject
 
 _ATTRIBUTES = {
@@ -89,6 +90,13 @@ class SchemaContract(Subject):
     def test_environment_schemas_are_objects(self, plugin: Provider) -> None:
         for schema in _schemas(plugin)[1:]:
             assert schema.get("type") == "object" or "oneOf" in schema
+
+    @pytest.mark.parametrize("part", [part for part in SCHEMA_PARTS if part != "connection"])
+    def test_secrets_are_in_the_connection_only(self, plugin: Provider, part: str) -> None:
+        """Connection info is encrypted where it is kept and masked where it is shown; environments are neither."""
+        for path, field in _properties(plugin.schemas[part] or {}):
+            assert not field.get("writeOnly"), f"{path} of {part} is a secret: move it to the connection"
+            assert field.get("format") != "password", f"{path} of {part} is a secret: move it to the connection"
 
     def test_preloaded_modules_import(self, plugin: Provider) -> None:
         for name in plugin.preload:

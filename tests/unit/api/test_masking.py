@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coriolis.api.views.masking import MASK, mask, restore
+from coriolis.providers import registry
 
 SCHEMA = {
     "oneOf": [
@@ -47,6 +48,24 @@ def test_what_the_schema_marks() -> None:
         "inner": {"stamp": MASK, "plain": "p"},
         "items": [{"stamp": MASK, "x": 1}],
     }
+
+
+def test_what_the_schema_describes_and_does_not_mark() -> None:
+    described = {"properties": {name: {"type": "string"} for name in ("ssh_host_key", "keystone_url", "password")}}
+    info = {"ssh_host_key": "ssh-ed25519 AAAA", "keystone_url": "https://k", "password": "p", "other_key": "k"}
+    assert mask(info, described) == {**info, "password": MASK, "other_key": MASK}
+
+
+def test_what_our_providers_call_secret() -> None:
+    """Every field that is marked is hidden, and no other one whose value a user has to see."""
+    hidden = set()
+    for name in registry.names():
+        fields = registry.load(name).connection_schema["oneOf"][0]["properties"]
+        shown = mask(dict.fromkeys(fields, "x"), registry.load(name).connection_schema)
+        hidden |= {f"{name}.{field}" for field, value in shown.items() if value == MASK}
+        marked = {f for f, part in fields.items() if part.get("writeOnly") or part.get("format") == "password"}
+        assert marked == {field for field, value in shown.items() if value == MASK}
+    assert {"libvirt.ssh_private_key", "fake.token"} <= hidden
 
 
 def test_without_a_schema_every_text_is_hidden() -> None:
