@@ -84,7 +84,7 @@ def links_create_authority(conf: cfg.ConfigOpts) -> str:
 def links_issue(conf: cfg.ConfigOpts) -> str:
     """Issue a certificate by hand, for a worker that is not to ask the conductor; NAME.pem and NAME.key are made."""
     signer = certificates.load_authority(Path(conf.link.authority_certificate_file), Path(conf.link.authority_key_file))
-    name, days = conf.action.worker, conf.action.days
+    name, days = conf.action.dns_name, conf.action.days
     files = Path(f"{name}.pem"), Path(f"{name}.key")
     certificates.issue(signer, [name], *files, now=dt.datetime.now(dt.UTC), hours=24 * days)
     return f"Made {files[0]} and {files[1]}, for {days} days."
@@ -104,7 +104,7 @@ ACTIONS: tuple[tuple[str, Action, tuple[tuple[str, dict[str, Any]], ...]], ...] 
         "links issue",
         links_issue,
         (
-            ("worker", {"help": "DNS name of the worker"}),
+            ("dns_name", {"metavar": "NAME", "help": "DNS name of the worker"}),
             ("--days", {"type": int, "default": 30, "help": "how long it is valid (default 30)"}),
         ),
     ),
