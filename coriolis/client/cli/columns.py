@@ -78,7 +78,7 @@ class WaysColumn(JsonColumn):
 
     def human_readable(self) -> str:
         return "\n".join(
-            f"{instance} {way[self._name]}: {_size(way)}{way['source']} -> {way['destination']}"
+            f"{instance} {way[self._name]}: {_size(way)}{way['source'] or '?'} -> {way['destination'] or '?'}"
             for instance, ways in self._value.items()
             for way in ways
         )
@@ -86,6 +86,20 @@ class WaysColumn(JsonColumn):
 
 def _size(way: dict[str, Any]) -> str:
     return f"{live.amount(way['size_bytes'])}, " if "size_bytes" in way else ""
+
+
+class AmountColumn(JsonColumn):
+    """Bytes."""
+
+    def human_readable(self) -> str:
+        return live.amount(self._value)
+
+
+class StepsColumn(JsonColumn):
+    """The steps of each machine, in order."""
+
+    def human_readable(self) -> str:
+        return "\n".join(f"{instance}: {', '.join(steps)}" for instance, steps in self._value.items())
 
 
 class TaskColumn(JsonColumn):

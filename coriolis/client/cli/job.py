@@ -11,7 +11,7 @@ from typing import Any
 from openstack import exceptions
 
 from coriolis.client.cli import live
-from coriolis.client.cli.columns import ConcernColumn, JsonColumn, WaysColumn
+from coriolis.client.cli.columns import AmountColumn, ConcernColumn, StepsColumn, WaysColumn
 from coriolis.client.cli.command import ServiceCommand
 from coriolis.client.cli.inputs import json_object, pair, script, scripts
 from coriolis.client.plan import Plan
@@ -200,12 +200,12 @@ def planned(command: ServiceCommand, plan: Plan) -> tuple[Any, Any]:
     names = ("possible", "size_bytes", "recipe", "concerns", "disks", "networks", "tasks")
     return names, (
         plan.possible,
-        plan.size_bytes,
+        AmountColumn(plan.size_bytes),
         plan.recipe,
         ConcernColumn([dataclasses.asdict(one) for one in plan.concerns]),
         WaysColumn(_each(plan, "disks"), "disk_id"),
         WaysColumn(_each(plan, "networks"), "nic_id"),
-        JsonColumn({one["instance"]: [task["name"] for task in one["tasks"]] for one in plan.instances}),
+        StepsColumn({one["instance"]: [task["name"] for task in one["tasks"]] for one in plan.instances}),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from coriolis.client.cli.columns import CountColumn, ResultColumn
+from coriolis.client.cli.columns import AmountColumn, ConcernColumn, CountColumn, ResultColumn, StepsColumn, WaysColumn
 from coriolis.client.cli.live import Lines, Live, ended, view
 
 
@@ -132,3 +132,17 @@ def test_after_waiting_tasks_are_counted_and_stay_whole_for_machines():
     tasks = [{"status": "COMPLETED"}, {"status": "COMPLETED"}, {"status": "CANCELED"}]
     assert CountColumn(tasks).human_readable() == "2 COMPLETED, 1 CANCELED"
     assert CountColumn(tasks).machine_readable() == tasks
+
+
+def test_a_plan_puts_what_blocks_first_and_shows_where_things_go():
+    concerns = [
+        {"side": "source", "code": "c", "message": "slow", "blocking": False, "instance": "web"},
+        {"side": "destination", "code": "c", "message": "no room", "blocking": True, "instance": None},
+    ]
+    assert ConcernColumn(concerns).human_readable() == "BLOCKS no room\nwarning web: slow"
+    disks = {"web": [{"disk_id": "sda", "size_bytes": 3 << 30, "source": None, "destination": "fast"}]}
+    assert WaysColumn(disks, "disk_id").human_readable() == "web sda: 3.0 GiB, ? -> fast"
+    nics = {"web": [{"nic_id": "n", "source": "a", "destination": None}]}
+    assert WaysColumn(nics, "nic_id").human_readable() == "web n: a -> ?"
+    assert StepsColumn({"web": ["inspect", "plan"]}).human_readable() == "web: inspect, plan"
+    assert AmountColumn(3 << 30).human_readable() == "3.0 GiB"
