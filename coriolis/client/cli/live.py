@@ -111,12 +111,17 @@ def ended(task: dict[str, Any]) -> str:
     """What is said of a task that is over: what it is, what it moved in which time, or why it failed."""
     if task.get("exception_details"):
         return f"{label(task)}: {task['exception_details']}"
-    moved = sum(update.get("total_steps") or 0 for update in task.get("progress_updates") or ())
-    if task["task_type"] not in BYTES or not moved:
+    done, total = (
+        sum(update.get(key) or 0 for update in task.get("progress_updates") or ())
+        for key in ("current_step", "total_steps")
+    )
+    if task["task_type"] not in BYTES or not total:
         return label(task)
+    if task["status"] != "COMPLETED":
+        return f"{label(task)}: ended at {amount(done)} of {amount(total)}"
     times = [datetime.fromisoformat(task[key]) for key in ("started_at", "finished_at") if task.get(key)]
     took = f" in {clock((times[1] - times[0]).total_seconds())}" if len(times) == 2 else ""
-    return f"{label(task)}: {amount(moved)}{took}"
+    return f"{label(task)}: {amount(total)}{took}"
 
 
 class Live:

@@ -110,6 +110,8 @@ def test_a_copy_that_is_over_says_what_it_moved_and_how_long_it_took():
     done = task("COMPLETED", item="sda", name="copy.1/sda", progress_updates=[update], **times)
     assert ended(done) == "vm1: Replicate disk sda: 3.0 GiB in 2:08"
     assert ended({**done, "name": "copy.2/sda", "progress_updates": []}) == "vm1: Replicate disk sda (2)"
+    update["current_step"] = 1 << 30
+    assert ended({**done, "status": "CANCELED"}) == "vm1: Replicate disk sda: ended at 1.0 GiB of 3.0 GiB"
     assert ended({**done, "exception_details": "full"}) == "vm1: Replicate disk sda: full"
     assert ended({**done, "task_type": "VERIFY_DISKS", "name": "verify.2/sda"}).startswith("vm1: Verify disk sda: 3.0")
 
