@@ -32,6 +32,7 @@ PARTS = {
     "polling": "tests.perf.polling_bench",
     "control-plane": "tests.perf.control_plane_bench",
     "standalone": "tests.perf.standalone_bench",
+    "links": "tests.perf.link_bench",
 }
 COLUMNS = ("name", "ours", "peer", "unit", "ratio", "bar", "holds")
 Row = dict[str, Any]
