@@ -149,6 +149,10 @@ def test_two_rounds_from_inventory_to_a_running_copy(line: Line) -> None:
 
     verified = line.take("verify", "verified", "vm", "volumes", "digest", item="disk-0")
     assert (verified["mode"], verified["digest"]) == ("full", second["digest"])
+    for mode in ("sample", "none"):
+        inputs = {name: line.outputs[name] for name in ("vm", "volumes", "digest")}
+        result = line.run("verify", inputs, item="disk-0", destination_environment={"verification": mode})
+        assert (result.outputs["verified"]["mode"], result.outputs["verified"].get("digest")) == (mode, None)
     line.take("deploy", "deployed", "vm", "layout", "volumes")
     journal = journals.instance_folder(line.settings.state_path, "execution-1", "vm")
     assert journal.exists()

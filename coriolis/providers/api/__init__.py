@@ -52,12 +52,13 @@ from coriolis.providers.api.model import (
     StorageInventory,
     Volume,
 )
-from coriolis.providers.api.provider import COPY_OPTIONS, Provider, connection_schema
+from coriolis.providers.api.provider import COPY_OPTIONS, VERIFY_OPTIONS, Provider, connection_schema
 
 __all__ = [
     "COPY_OPTIONS",
     "DESTINATION_NEEDS",
     "SOURCE_NEEDS",
+    "VERIFY_OPTIONS",
     "Cancelled",
     "Capability",
     "Compute",

@@ -80,6 +80,18 @@ COPY_OPTIONS: dict[str, JsonSchema] = {
 }
 
 
+#: Options that the verify task reads from any destination environment; a provider with disks puts them into its schema.
+VERIFY_OPTIONS: dict[str, JsonSchema] = {
+    "verification": {
+        "type": "string",
+        "title": "Verification",
+        "description": "How a copied disk is checked: full reads all of it back, sample one MiB in sixteen, none "
+        "nothing. Default: what the administrator of the workers has chosen",
+        "enum": ["none", "sample", "full"],
+    },
+}
+
+
 def connection_schema(fields: JsonSchema, *, acts_for_user: bool = False) -> JsonSchema:
     """The two-branched form that existing consoles expect, from the schema of the plain fields.
 

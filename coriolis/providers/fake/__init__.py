@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from coriolis.providers.api import Capability, Connection, Context, Provider, connection_schema
+from coriolis.providers.api import VERIFY_OPTIONS, Capability, Connection, Context, Provider, connection_schema
 
 CONNECTION_FIELDS = {
     "type": "object",
@@ -56,6 +56,7 @@ DESTINATION_SCHEMA = {
     "title": "Fake destination",
     "properties": {
         "storage": {"type": "string", "title": "Default storage backend", "minLength": 1},
+        **VERIFY_OPTIONS,
     },
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from coriolis.providers.api import COPY_OPTIONS, connection_schema
+from coriolis.providers.api import COPY_OPTIONS, VERIFY_OPTIONS, connection_schema
 
 DISK_BUSES = ("virtio", "scsi", "sata", "ide")
 NIC_MODELS = ("virtio", "e1000e", "e1000", "rtl8139")
@@ -112,6 +112,7 @@ DESTINATION: dict[str, Any] = {
             "Network",
             "Network, or bridge:NAME, or user, of interfaces that the network map does not name",
         ),
+        **VERIFY_OPTIONS,
         "volume_format": _choice("Volume format", "Format of new disk images", VOLUME_FORMATS, "qcow2"),
         "disk_bus": _choice("Disk bus", "How the new domain sees its disks", DISK_BUSES, "virtio"),
         "nic_model": _choice("Network card", "Model of the new domain's network cards", NIC_MODELS, "virtio"),

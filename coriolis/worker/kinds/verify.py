@@ -22,7 +22,7 @@ def steps(job: Job) -> Sequence[Step]:
 
 
 def _verify(job: Job) -> Json:
-    mode = str(job.assign.params.get("verify") or job.settings.verify)
+    mode = str(job.assign.destination_environment.get("verification") or job.settings.verify)
     if mode not in MODES:
         raise Invalid(f"There is no verification '{mode}'; choose one of {', '.join(MODES)}.")
     wanted = history.of_disk(job, "digest")
