@@ -208,6 +208,31 @@ class SourceContract(Subject):
             near = any(offset - _COARSEST < place < offset + len(data) + _COARSEST for offset, data in writes)
             assert near, f"byte {place} is marked and nobody wrote near it"
 
+    def test_a_released_snapshot_is_still_a_base(
+        self,
+        plugin: Provider,
+        take: Take,
+        snapshots: Snapshots,
+        reader: ReadBlocks,
+        instance: Instance,
+        mutate: Mutate | None,
+        context: Context,
+    ) -> None:
+        """Between the executions of a transfer, perhaps for weeks."""
+        self.need(plugin, Capability.INCREMENTS)
+        self._need_mutation(mutate, instance)
+        assert mutate is not None
+        base = take("contract-snapshot-1")
+        for _ in range(2):
+            snapshots.release(base.ref, "contract-snapshot-1", context)
+        disk_id, size = base.disks[0].disk_id, base.disks[0].size_bytes
+        mutate(instance, disk_id, size // 2, b"after the release")
+        newer = take("contract-snapshot-2", base)
+        assert newer.disks[0].changes_since == base.disks[0].identity
+        with reader.open_source(newer, disk_id, context) as source:
+            extents = blocks.changed_extents(source, size)
+        assert any(at <= size // 2 < at + length for at, length in extents)
+
     @staticmethod
     def _need_disk(taken: Snapshot) -> None:
         if not taken.disks or taken.disks[0].size_bytes < MIB:
