@@ -83,7 +83,7 @@ def standalone() -> Iterator[Running]:
         config, state = Path(folder) / "coriolis.conf", Path(folder) / "state"
         config.write_text(
             f"[metrics]\nlisten_port = {port}\n[engine]\ntasks_per_endpoint = 1000\n"
-            "[worker]\nslots = 16\nproviders = null\n"
+            "[worker]\nslots = 16\nproviders = null_definition\n"
         )
         command = [Path(sys.executable).with_name("coriolis-standalone"), "--config-file", config]
         process = subprocess.Popen(
