@@ -19,9 +19,12 @@ RAW, ZSTD = 0, 1
 
 _LEVEL = 1
 _SMALL = 4 << 10  # not worth a look
-_FIRST_LOOK, _LOOK = 4 << 20, 1 << 20  # bytes that are compressed to see what it gives
-_FIRST_PAUSE, _LONGEST_PAUSE = 8 << 20, 64 << 20  # bytes until the next look, after one that showed too little
+_LOOK = 2 << 20  # bytes that are compressed to see what it saves
+_TRIAL = 16 << 20  # bytes in which a mode shows how fast it is; what is under way from before passes in the first half
+_HOLD = 256 << 20  # bytes for which the faster mode is kept
+_FIRST_PAUSE, _LONGEST_PAUSE = 8 << 20, 64 << 20  # bytes until the next look, after one that saved too little
 _LEAST_GAIN = 0.03
+_SLOWER = 0.97  # of the other mode's speed: as fast, as far as can be told
 
 Mode = Literal["auto", "on", "off"]
 
@@ -44,61 +47,70 @@ def parse(data: bytes | bytearray | memoryview) -> tuple[int, int, int]:
 
 
 class Packer:
-    """Decides per frame. Compression pays when it saves at least 3 % of the bytes, and more time on the wire than it
-    takes; both are measured on the stream itself, again and again. ``on`` skips the question of time only."""
+    """Decides per frame. Compression pays while it saves at least 3 % of the bytes and the stream is no slower for it.
+    Both are measured on the stream itself, again and again: what it saves on some frames, and how long as many bytes
+    take with it and without. The latter is the only measure that sees all that may be slow, the wire and the processors
+    of both sides. ``on`` asks for the bytes only.
+    """
 
-    def __init__(self, mode: Mode = "auto", clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, mode: Mode = "auto", clock: Callable[[], float] = time.monotonic) -> None:
         self._mode, self._clock = mode, clock
         self._zstd = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=False)
-        self._look = _FIRST_LOOK
-        self._pause, self._next_pause = 0, _FIRST_PAUSE
-        self._plain = self._wire = 0
-        self._packing = 0.0
-        self._sending = self._sent = 0.0
         self.saved = 0  # bytes, in all
+        self._pause = _FIRST_PAUSE
+        self._rates: dict[bool, float] = {}
+        self._begin(compress=mode != "off", length=_TRIAL)
 
-    @property
-    def idle(self) -> bool:
-        """Compression is switched off for now."""
-        return self._mode == "off" or self._pause > 0
+    def _begin(self, *, compress: bool, length: int) -> None:
+        """A stretch of so many bytes in one mode."""
+        self.compresses = compress
+        self._length, self._passed = length, 0
+        self._plain = self._wire = 0
+        self._start: tuple[float, int] | None = None
 
     def pack(self, view: memoryview) -> tuple[int, bytes | memoryview]:
         """(kind, body)."""
         length = view.nbytes
         if self._mode == "off" or length < _SMALL:
             return RAW, view
-        if self._pause > 0:
-            self._pause -= length
+        self._pass(length)
+        if not self.compresses:
             return RAW, view
-        start = self._clock()
         packed = self._zstd.compress(view)
-        self._packing += self._clock() - start
         small = len(packed) <= (1 - _LEAST_GAIN) * length
         self._plain += length
         self._wire += len(packed) if small else length
-        if self._plain >= self._look:
-            self._judge()
         if not small:
             return RAW, view
         self.saved += length - len(packed)
         return ZSTD, packed
 
-    def sent(self, length: int, seconds: float) -> None:
-        """So many bytes took so long to send, encryption and waiting for the other side included."""
-        self._sending, self._sent = 0.9 * self._sending + seconds, 0.9 * self._sent + length
+    def _pass(self, length: int) -> None:
+        """Ends the stretch when it is long enough, or shows that nothing is saved."""
+        if self.compresses and self._plain >= _LOOK and self._wire > (1 - _LEAST_GAIN) * self._plain:
+            self._rates.clear()
+            self._begin(compress=False, length=self._pause)
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        elif self._passed >= self._length:
+            self._turn()
+        self._passed += length
+        if self._start is None and self._passed >= _TRIAL // 2:
+            self._start = self._clock(), self._passed
 
-    def _judge(self) -> None:
-        gain = 1 - self._wire / self._plain
-        per_byte = self._sending / self._sent if self._sent else 0.0
-        pays = self._mode == "on" or self._packing < per_byte * (self._plain - self._wire)
-        if gain < _LEAST_GAIN or not pays:
-            # The first look is also the least sure: buffers on the way hide for a moment how slow the wire is.
-            self._pause, self._next_pause = self._next_pause, min(2 * self._next_pause, _LONGEST_PAUSE)
+    def _turn(self) -> None:
+        if self._mode == "on":
+            self._begin(compress=True, length=_HOLD)
+            return
+        if self._length == _TRIAL and self._start is not None:
+            since, before = self._start
+            self._rates[self.compresses] = (self._passed - before) / max(self._clock() - since, 1e-9)
+        if len(self._rates) == 2:
+            pays = self._rates[True] >= _SLOWER * self._rates[False]
+            self._rates.clear()
+            self._pause = _FIRST_PAUSE
+            self._begin(compress=pays, length=_HOLD)
         else:
-            self._next_pause = _FIRST_PAUSE
-        self._look = _LOOK
-        self._plain = self._wire = 0
-        self._packing = 0.0
+            self._begin(compress=True not in self._rates, length=_TRIAL)
 
 
 class Unpacker:

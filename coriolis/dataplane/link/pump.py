@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
 
 from coriolis.dataplane.link.frames import HEADER, MOST, RAW, Mode, Packer, Unpacker, header, parse
 from coriolis.dataplane.link.secure import Way
@@ -24,14 +23,11 @@ def outwards(local: socket.socket, link: Way, mode: Mode) -> None:
     packer = Packer(mode)
     while length := _gather(local, body):
         kind, packed = packer.pack(body[:length])
-        start = time.perf_counter()
         if kind == RAW:
             buffer[:_LEAST] = header(RAW, length, length)
             link.sendall(buffer[: _LEAST + length])
-            packer.sent(length, time.perf_counter() - start)
         else:
             link.sendall(header(kind, len(packed), length) + bytes(packed))
-            packer.sent(len(packed), time.perf_counter() - start)
 
 
 def inwards(link: Way, local: socket.socket) -> None:

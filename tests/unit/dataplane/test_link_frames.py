@@ -17,13 +17,12 @@ MIB = 1 << 20
 
 
 class Clock:
-    """Moves on by so much at each look."""
+    """Stands still until it is moved."""
 
-    def __init__(self, step: float) -> None:
-        self.now, self.step = 0.0, step
+    def __init__(self) -> None:
+        self.now = 0.0
 
     def __call__(self) -> float:
-        self.now += self.step
         return self.now
 
 
@@ -35,43 +34,63 @@ def test_what_goes_in_comes_out(data: bytes, mode: str) -> None:
     assert bytes(unpacker.unpack(kind, memoryview(body), len(data))) == data
 
 
-def feed(packer: Packer, view: memoryview, mib: int, *, seconds_per_mib: float) -> int:
-    """Bytes on the wire for so many MiB of frames."""
-    wire = 0
+def feed(packer: Packer, clock: Clock, view: memoryview, mib: int, *, wire: float, packing: float = 0.001) -> int:
+    """Bytes on the wire for so many MiB. Seconds per MiB: that passes the wire, and that is compressed."""
+    total = 0
     for _ in range(mib * MIB // view.nbytes):
+        compresses = packer.compresses
         _, body = packer.pack(view)
-        wire += len(body)
-        packer.sent(len(body), seconds_per_mib * len(body) / MIB)
-    return wire
+        total += len(body)
+        clock.now += wire * len(body) / MIB + packing * compresses * view.nbytes / MIB
+    return total
 
 
 def test_noise_is_soon_left_as_it_is() -> None:
-    packer = Packer("on", Clock(1e-4))
-    feed(packer, NOISE, 16, seconds_per_mib=1.0)
-    assert packer.idle
+    clock = Clock()
+    packer = Packer("auto", clock)
+    feed(packer, clock, NOISE, 4, wire=1.0)
+    assert not packer.compresses
     assert packer.saved == 0
 
 
 def test_text_stays_compressed_on_a_slow_wire_and_not_on_a_fast_one() -> None:
-    slow, fast = Packer("auto", Clock(1e-4)), Packer("auto", Clock(1e-3))
-    feed(slow, TEXT, 8, seconds_per_mib=0.1)
-    assert not slow.idle
-    assert feed(slow, TEXT, 64, seconds_per_mib=0.1) < 6 * MIB
-    feed(fast, TEXT, 8, seconds_per_mib=1e-4)
-    assert fast.idle
+    for wire, compresses in ((0.02, True), (0.0005, False)):
+        clock = Clock()
+        packer = Packer("auto", clock)
+        feed(packer, clock, TEXT, 40, wire=wire)
+        for _ in range(3):
+            assert packer.compresses is compresses
+            feed(packer, clock, TEXT, 70, wire=wire)
+
+
+def test_a_stream_that_others_slow_down_is_compressed_for_the_bytes_alone() -> None:
+    clock = Clock()
+    packer = Packer("auto", clock)
+    for _ in range(4 * 64):
+        packer.pack(TEXT)
+        clock.now += 0.1  # a budget
+    assert packer.compresses
 
 
 def test_it_looks_again_after_a_while() -> None:
-    packer = Packer("on", Clock(1e-4))
-    feed(packer, NOISE, 8, seconds_per_mib=0.1)
-    assert packer.idle
-    feed(packer, TEXT, 70, seconds_per_mib=0.1)
-    assert not packer.idle
+    clock = Clock()
+    packer = Packer("auto", clock)
+    feed(packer, clock, NOISE, 8, wire=0.02)
+    assert not packer.compresses
+    feed(packer, clock, TEXT, 60, wire=0.02)
+    assert packer.compresses
     assert packer.saved > 0
 
 
+def test_compression_by_order_asks_for_no_time() -> None:
+    clock = Clock()
+    packer = Packer("on", clock)
+    feed(packer, clock, TEXT, 600, wire=0.0001, packing=1.0)
+    assert packer.compresses
+
+
 def test_a_frame_that_grows_goes_as_it_is() -> None:
-    packer = Packer("on", Clock(1e-4))
+    packer = Packer("on")
     assert packer.pack(NOISE)[0] == RAW
     assert packer.pack(TEXT)[0] == ZSTD
 
