@@ -25,7 +25,9 @@ from coriolis.store import events
 from coriolis.store.engine import Database
 from tests.functional.desk import PREFIX, TOKEN
 from tests.functional.graph import finish, grow
-from tests.functional.test_frame import error
+from tests.functional.test_frame import NOWHERE, error
+from tests.functional.test_transfers import finish as complete
+from tests.functional.test_transfers import order
 
 SEATS = 24
 THREADS = 2
@@ -235,3 +237,28 @@ def test_streams_end_with_the_service(server: WsgiService, migration: dict[str, 
 def test_head_does_not_wait(api: TestApp, migration: dict[str, Any], run_id: str) -> None:
     for _ in range(40):  # more than there are seats
         assert api.head(url(migration), headers={"Accept": "text/event-stream"}).status_int == 200
+
+
+# ---- other jobs ------------------------------------------------------------------------------------------------
+
+
+def test_events_of_executions_and_deployments(server: WsgiService, api: TestApp, db: Database, endpoints: Any) -> None:
+    """Of a transfer's execution, of a deployment that waits for it, and of one that is made afterwards."""
+    transfer = api.post_json(f"{PREFIX}/transfers", order(endpoints)).json["transfer"]
+    runs = f"{PREFIX}/transfers/{transfer['id']}/executions"
+    execution = api.post_json(runs, {"execution": {"auto_deploy": True}}).json["execution"]
+    path = f"{runs}/{execution['id']}/events"
+    say(db, execution["id"], "One", "Two")
+    assert [one["message"] for one in api.get(path).json["events"]] == ["One", "Two"]
+    (waiting,) = api.get(f"{PREFIX}/deployments").json["deployments"]
+    nothing = {"events": [], "since": "0", "status": "PENDING"}
+    assert api.get(f"{PREFIX}/deployments/{waiting['id']}/events?since=0&timeout=0").json == nothing
+    complete(db, transfer["id"])
+    heard = list(Stream(server.port, path).messages())
+    assert [one.get("event") for one in heard] == [None, "event", "event", "status", "end"]
+    complete(db, waiting["id"], "CANCELED")
+    wish = {"deployment": {"transfer_id": transfer["id"], "skip_os_morphing": True}}
+    made = api.post_json(f"{PREFIX}/deployments", wish).json["deployment"]
+    assert api.get(f"{PREFIX}/deployments/{made['id']}/events").json == {"events": []}
+    error(api.get(f"{PREFIX}/deployments/{NOWHERE}/events", expect_errors=True), 404)
+    error(api.get(f"{runs}/{NOWHERE}/events", expect_errors=True), 404)

@@ -21,7 +21,7 @@ from coriolis.api.views import deployments as view
 from coriolis.api.views import jobs as job_views
 from coriolis.commands import deployments as commands
 from coriolis.commands.deployments import NewDeployment
-from coriolis.domain.errors import Invalid, InvalidState, NotFound
+from coriolis.domain.errors import Invalid, NotFound
 from coriolis.rpc.messages import CONDUCTOR
 from coriolis.store import actions, executions
 from coriolis.store.rows import Action
@@ -67,12 +67,9 @@ def show(request: ApiRequest, services: Services) -> Json:
 
 
 def events(request: ApiRequest, services: Services) -> Json:
-    """:raises InvalidState: the deployment waits for an execution and has none of its own yet"""
     row = find(request, services)
     with services.db.reader() as conn:
-        run = executions.latest(conn, [row.id]).get(row.id)
-    if run is None:
-        raise InvalidState("The deployment has not begun: look at the events of the execution that it waits for")
+        run = executions.latest(conn, [row.id])[row.id]
     return history.answer(request, services, run)
 
 

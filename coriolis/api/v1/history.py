@@ -19,6 +19,7 @@ from coriolis.api.paging import page
 from coriolis.api.request import ApiRequest
 from coriolis.api.services import Services
 from coriolis.api.views import events as view
+from coriolis.api.views.executions import status_of
 from coriolis.api.watch import Seat
 from coriolis.domain.errors import Invalid
 from coriolis.domain.states import FINAL_EXECUTION_STATES
@@ -95,7 +96,8 @@ def _poll(request: ApiRequest, services: Services, run: Execution, since: int) -
         with services.watch.follow(run.id) as seat:
             status = _wait_for_more(seat, since, seconds) or status
         found = _newer(services, run.id, since, limit)
-    return {"events": found, "since": found[-1]["id"] if found else str(since), "status": status}
+    last = found[-1]["id"] if found else str(since)
+    return {"events": found, "since": last, "status": status_of(run.type, status)}
 
 
 def _wait_for_more(seat: Seat, since: int, seconds: float) -> str | None:
@@ -150,8 +152,8 @@ def _stream(services: Services, run: Execution, since: int, seat: Seat) -> Itera
             while pulse.newest > since and (found := _newer(services, run.id, since, services.settings.max_limit)):
                 since = int(found[-1]["id"])
                 yield b"".join(_message("event", one, one["id"]) for one in found)
-            status = _status(pulse)
-            if seen is None or status != _status(seen):
+            status = _status(run, pulse)
+            if seen is None or status != _status(run, seen):
                 yield _message("status", status)
             if pulse.is_over:
                 yield _message("end", {"status": pulse.state})
@@ -161,9 +163,9 @@ def _stream(services: Services, run: Execution, since: int, seat: Seat) -> Itera
         seat.close()
 
 
-def _status(pulse: Pulse) -> dict[str, Json]:
+def _status(run: Execution, pulse: Pulse) -> dict[str, Json]:
     return {
-        "status": pulse.state,
+        "status": status_of(run.type, pulse.state),
         "message": pulse.message,
         "percent": pulse.percent,
         "bytes_done": pulse.bytes_done,

@@ -13,9 +13,20 @@ from coriolis.store.rows import Execution
 Json = Any
 
 
+_WORDS = {
+    ExecutionState.PENDING.value: ExecutionState.RUNNING.value,  # accepted, whether or not its graph is stored already
+    ExecutionState.UNEXECUTED.value: ExecutionState.PENDING.value,  # waits for another execution
+}
+
+
 def status(row: Execution) -> str:
-    """What is accepted is RUNNING for the caller, whether or not its graph is stored already."""
-    return ExecutionState.RUNNING.value if row.state == ExecutionState.PENDING else row.state
+    """The state in the caller's words."""
+    return status_of(row.type, row.state)
+
+
+def status_of(kind: str, state: str) -> str:
+    """``kind``: type of the execution. A migration is PENDING on the wire, too."""
+    return state if kind == "migration" else _WORDS.get(state, state)
 
 
 def execution(row: Execution, tasks: Sequence[Json]) -> dict[str, Json]:
