@@ -56,9 +56,12 @@ def load_key(path: Path) -> Ed25519PrivateKey:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError as error:
         raise BadKey(f"the key {path} cannot be read: {error.strerror}") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise BadKey(f"{path} is no file")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077:
+        if status.st_mode & 0o077:
             raise BadKey(f"the key {path} can be used by others: run chmod 600 {path}")
         text = file.read()
     try:
