@@ -7,6 +7,7 @@ with them. The volume is in the name, since what is known of one volume says not
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -50,11 +51,22 @@ def sweep(state_path: Path, older_than: float) -> list[str]:
     removed = []
     for folder in _folders(root(state_path)):
         youngest = max((path.stat().st_mtime for path in (folder, *folder.rglob("*"))), default=0.0)
-        if youngest < older_than:
+        if youngest < older_than and not _in_use(folder):
             shutil.rmtree(folder, ignore_errors=True)
             removed.append(folder.name)
             _LOG.info("old journals removed replica=%s", folder.name)
     return removed
+
+
+def _in_use(folder: Path) -> bool:
+    """A copy holds one of its journals: then the clock has jumped, or the copy has waited for very long."""
+    for lock in folder.rglob("*.lock"):
+        with open(lock, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
 
 
 def _folders(path: Path) -> Iterator[Path]:

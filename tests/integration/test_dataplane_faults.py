@@ -304,3 +304,50 @@ def test_a_journal_that_rotted_is_not_believed(raw: Path, tmp_path: Path) -> Non
     assert (again.mode, again.digest) == ("compare", first.digest)
     assert (again.bytes_read, again.bytes_written) == (first.bytes_read, 0)  # the target was read back
     assert verify_disk(sink, journal=journal).digest == first.digest
+
+
+DYING_SERVER = """
+case "$1" in
+  get_size) stat -c %s "$TARGET" ;;
+  pread) dd if="$TARGET" bs=64k iflag=count_bytes,skip_bytes,fullblock count="$3" skip="$4" status=none ;;
+  can_write|can_flush) exit 0 ;;
+  pwrite) dd of="$TARGET" bs=64k oflag=seek_bytes conv=notrunc seek="$4" status=none ;;
+  flush) if [ -e "$FUSE" ]; then rm "$FUSE"; kill -9 "$PPID"; fi ;;
+  *) exit 2 ;;
+esac
+"""
+
+
+def test_a_target_that_dies_while_it_flushes(tmp_path: Path) -> None:
+    """What was not flushed is not believed: it is written again."""
+    raw = make_raw(tmp_path / "disk.raw", size=12 * MIB)
+    target, fuse, script = tmp_path / "target", tmp_path / "fuse", tmp_path / "plugin.sh"
+    target.write_bytes(bytes(12 * MIB))
+    fuse.touch()
+    script.write_text("#!/bin/sh\n" + DYING_SERVER)
+    script.chmod(0o700)
+    environment = {**os.environ, "TARGET": str(target), "FUSE": str(fuse)}
+
+    @contextlib.contextmanager
+    def server(path: Path) -> Iterator[str]:
+        process = subprocess.Popen(["nbdkit", "-f", "-U", str(path), "sh", str(script)], env=environment)
+        try:
+            deadline = time.monotonic() + 20
+            while not path.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            yield f"nbd+unix:///?socket={path}"
+        finally:
+            process.kill()
+            process.wait()
+
+    source, journal = ImageSource(path=raw, identity="snap-1"), tmp_path / "journal"
+    with server(tmp_path / "one") as uri, pytest.raises(SinkError) as caught:
+        copy_disk(source, NbdSink(uri=uri, zeroed=True), journal=journal, epoch=1)
+    assert caught.value.retryable
+    assert not fuse.exists()
+    with server(tmp_path / "two") as uri:
+        sink = NbdSink(uri=uri, zeroed=True)
+        result = copy_disk(source, sink, journal=journal, epoch=2)
+        assert result.bytes_resumed == 0  # nothing was durable
+        assert verify_disk(sink, journal=journal).digest == result.digest
+    assert same(raw, target)

@@ -62,7 +62,7 @@ def _as_planned(job: Job, started: Deployed) -> Instance:
 
 def _integrity(job: Job) -> Json:
     """Per disk: the digest of what was read at the source, that of what was read back from the target (None when only
-    a sample was, or nothing), and the bytes of the last round."""
+    a sample was, or nothing), the bytes of the last round, and how long further ones would have taken."""
     copied = job.assign.inputs.get("digest") or {}
     verified = job.assign.inputs.get("verified") or {}
     return {
@@ -73,6 +73,8 @@ def _integrity(job: Job) -> Json:
                 "source_digest": done["digest"],
                 "target_digest": verified.get(disk, {}).get("digest"),
                 "verification": verified.get(disk, {}).get("mode"),
+                "rounds": len(done.get("rounds") or ()) or 1,
+                "forecast": done.get("forecast"),
                 **{name: done[name] for name in _COUNTS},
             }
             for disk, done in sorted(copied.items())

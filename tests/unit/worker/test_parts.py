@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coriolis import dataplane
+from coriolis.dataplane.journal import Journal
 from coriolis.domain.errors import Invalid, Stale, Unavailable
 from coriolis.providers import api
 from coriolis.rpc.messages import Assign, Attempt, Progress
@@ -102,6 +104,15 @@ def test_the_janitor_takes_what_nobody_wrote_for_long(tmp_path: Path) -> None:
             os.utime(each, (age, age))
     assert journals.sweep(tmp_path, 500) == ["old"]
     assert journals.journal(tmp_path, "young", "vm", "disk", "v").exists()
+
+
+def test_a_clock_that_jumps_does_not_take_the_journal_of_a_running_copy(tmp_path: Path) -> None:
+    path = journals.journal(tmp_path, "e", "vm", "disk", "v")
+    book = Journal.open(path, size=1 << 20, epoch=1)
+    far = time.time() + 1e9
+    assert journals.sweep(tmp_path, far) == []
+    book.close()
+    assert journals.sweep(tmp_path, far) == ["e"]
 
 
 # ---- classes of errors
