@@ -65,7 +65,7 @@ class Identity:
         made = folder / f"{session}-{int(now.timestamp())}"
         made.mkdir(parents=True, exist_ok=True, mode=0o700)
         for old in folder.iterdir():
-            if old != made and self._of is not None and not old.name.startswith(self._of):
+            if not old.name.startswith(session):
                 shutil.rmtree(old, ignore_errors=True)  # of sessions that are over; links of this one may read theirs
         certificates.save_key(key, made / "key.pem")
         (made / "certificate.pem").write_text(reply.certificate)
