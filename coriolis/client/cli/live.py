@@ -13,12 +13,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-BYTES = frozenset({"REPLICATE_DISKS", "VERIFY_DISKS"})
+BYTES = frozenset({"REPLICATE_DISKS", "VERIFY_DISKS", "CLONE_TRANSFER_DISKS"})
 LAST = frozenset({"VERIFY_DISKS"})  # once, after the last round
 HIDDEN = frozenset({"SCHEDULED", "UNSCHEDULED", "PENDING"})
 MARK = {"COMPLETED": "[green]✓[/]", "ERROR": "[red]✗[/]", "CANCELED": "[yellow]-[/]"}
-FIGURES_WIDTH = 48  # of bytes, rate and time left
-BAR_WIDTH = range(6, 25)
+FIGURES_WIDTH = 46  # of bytes, rate and time left
+BAR_WIDTH = range(5, 25)
 LABEL_WIDTH = 40  # where there is room
 MIB = 1 << 20
 _ROUND = re.compile(r"\.(\d+)")  # in the name of a step: "copy.2/sda"
@@ -150,13 +150,15 @@ class Live:
         self._bars.stop()
 
     def __call__(self, migration: Any) -> None:
-        for task in in_order(migration):
-            if task["status"] in HIDDEN or task["id"] in self._final:
-                continue
-            if task["status"] == "RUNNING":
-                self._running(task)
-            else:
-                self._ended(task)
+        # Under the lock of the thread that draws: what is printed in the midst of its drawing would leave lines behind.
+        with self._bars.live._lock:
+            for task in in_order(migration):
+                if task["status"] in HIDDEN or task["id"] in self._final:
+                    continue
+                if task["status"] == "RUNNING":
+                    self._running(task)
+                else:
+                    self._ended(task)
 
     def _running(self, task: dict[str, Any]) -> None:
         """One line for the task, which turns into one per item when it reports several."""
