@@ -170,7 +170,7 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LiveVolume:
-    """A partition as `CopyOptions.live_only` saw it. ``kind``: "ext4", "xfs", "ntfs", "swap", or empty.
+    """A partition, or logical volume, as `CopyOptions.live_only` saw it. ``kind``: "ext4", "xfs", "ntfs", "swap", "lvm", or empty.
     ``free``: bytes in it that need not be copied; when that is none, ``reason`` may say why.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -23,7 +24,7 @@ from coriolis.dataplane import (
     open_source,
     verify_disk,
 )
-from coriolis.dataplane.filesystem import FreeMap, find_free
+from coriolis.dataplane.filesystem import FreeMap, find_free, lvm
 from tests.integration.dataplane_disks import MIB, run
 from tests.integration.filesystem_disks import FILE_SYSTEMS, MISSING, check, make, mounted, partitioned, rubbish
 
@@ -141,6 +142,78 @@ def test_a_disk_of_many_partitions(tmp_path: Path, label: str) -> None:
         original.seek(0)
         out.seek(0)
         assert out.read(MIB) == original.read(MIB)  # boot code and table
+
+
+LVM = 'devices{{filter=["a|^{0}$|","r|.*|"]}}global{{activation=0}}activation{{udev_sync=0 udev_rules=0}}'
+
+
+def pretend_snapshot(disk: Path) -> None:
+    """Changes the type of a segment in the metadata: without device-mapper, LVM makes no snapshots."""
+    with open(disk, "r+b") as file:
+        data = bytearray(file.read(2 * MIB))
+        area = data.index(b" LVM2 x[5A%r0N*>") - 4
+        start, _, offset, length = struct.unpack_from("<QQQQ", data, area + 24)
+        text = bytes(data[start + offset : start + offset + length])
+        changed = text.replace(b'type = "striped"', b'type ="snapshot"', 1)
+        assert len(changed) == len(text)
+        assert changed != text
+        data[start + offset : start + offset + length] = changed
+        struct.pack_into("<I", data, area + 56, lvm.crc(changed))
+        file.seek(0)
+        file.write(data)
+
+
+@pytest.mark.skipif(shutil.which("lvcreate") is None, reason="needs lvm2")
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_logical_volumes(tmp_path: Path, snapshot: bool) -> None:
+    """Made without device-mapper: a linear volume in two pieces, another between them, swap, and one striped."""
+    files = {kind: make(tmp_path / kind, kind) for kind in ("xfs", "ext4")}
+    disk = rubbish(tmp_path / "disk.raw", 1100 * MIB)
+    loop = run("losetup", "-f", "--show", str(disk)).strip()
+    os.environ["LVM_SUPPRESS_FD_WARNINGS"] = "1"
+    try:
+
+        def tool(command: str, *arguments: str) -> str:
+            return run(command, "--config", LVM.format(loop), *arguments)
+
+        def segments(name: str) -> list[tuple[int, int]]:
+            said = tool(
+                "lvs", "--noheadings", "--units", "b", "--nosuffix", "-o", "seg_pe_ranges", f"vg/{name}"
+            ).split()
+            spans = [piece.split(":")[1].split("-") for piece in said]
+            return [(MIB + int(low) * 4 * MIB, (int(high) + 1 - int(low)) * 4 * MIB) for low, high in spans]
+
+        tool("pvcreate", "-q", "-y", "-ff", loop)
+        tool("vgcreate", "-q", "vg", loop)
+        create = ("lvcreate", "-q", "-an", "-Zn", "-Wn")
+        tool(*create, "-L", "200M", "-n", "root", "vg")
+        tool(*create, "-L", "400M", "-n", "data", "vg")
+        tool("lvextend", "-q", "-L", "400M", "vg/root")
+        for name, kind in (("root", "xfs"), ("data", "ext4")):
+            with open(disk, "r+b") as file, open(tmp_path / kind, "rb") as image:
+                for offset, length in segments(name):
+                    file.seek(offset)
+                    file.write(image.read(length))
+        assert len(segments("root")) == 2
+        places = {name: segments(name) for name in ("root", "data")}
+        if snapshot:
+            pretend_snapshot(disk)
+    finally:
+        run("losetup", "-d", loop)
+    result = copy(disk, tmp_path / "out.raw")
+    if snapshot:
+        assert [(volume.kind, volume.free) for volume in result.volumes] == [("lvm", 0)]
+        assert "snapshots" in result.volumes[0].reason
+        return
+    assert sorted(volume.kind for volume in result.volumes) == ["ext4", "xfs"]
+    assert result.bytes_saved > 450 * MIB
+    for name, kind in (("root", "xfs"), ("data", "ext4")):
+        part = tmp_path / f"{kind}.out"
+        with open(tmp_path / "out.raw", "rb") as out, open(part, "wb") as whole:
+            for offset, length in places[name]:
+                out.seek(offset)
+                whole.write(out.read(length))
+        check(part, kind, files[kind])
 
 
 def test_a_hibernated_image_in_swap_is_kept(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 
 from coriolis.dataplane.extents import merge
-from coriolis.dataplane.filesystem import ext4, ntfs, swap, xfs
+from coriolis.dataplane.filesystem import ext4, lvm, ntfs, swap, xfs
 from coriolis.dataplane.filesystem.partitions import partitions
 from coriolis.dataplane.filesystem.volume import Range, Read, Unusable, Volume
 from coriolis.dataplane.types import Extent, Kind, LiveVolume
@@ -68,25 +68,42 @@ def find_free(read: Read, size: int) -> FreeMap:
     ranges: list[Range] = []
     volumes: list[LiveVolume] = []
     for offset, length in partitions(read, size):
-        found, about = _look(Volume(read, offset, length))
-        ranges += found
-        volumes.append(about)
+        for volume, reason in _parts(Volume(read, offset, length)):
+            found, about = _look(volume, reason)
+            ranges += found
+            volumes.append(about)
     return FreeMap(ranges, tuple(volumes))
 
 
-def _look(volume: Volume) -> tuple[list[Range], LiveVolume]:
-    kind, reason, found = "", "not a file system that is known here", []
-    for name, (matches, free) in _KINDS.items():
+def _parts(volume: Volume) -> list[tuple[Volume, str]]:
+    """The volume itself, or the logical volumes in it; with each why it is not to be looked into, if so."""
+    try:
+        if not lvm.matches(volume):
+            return [(volume, "")]
+        found: list[tuple[Volume, str]] = [(logical, "") for logical in lvm.volumes(volume)]
+        return found or [(volume, "it holds no linear logical volume")]
+    except Unusable as error:
+        return [(volume, str(error))]
+    except (struct.error, IndexError) as error:
+        return [(volume, f"its metadata is damaged ({error})")]
+
+
+def _look(volume: Volume, refused: str) -> tuple[list[Range], LiveVolume]:
+    """What is free in it, on the disk, and the line of the report. ``refused``: do not look, and why."""
+    kind, reason = "lvm" if refused else "", refused or "not a file system that is known here"
+    found: list[Range] = []
+    for name, (matches, free) in () if refused else _KINDS.items():
         try:
             if not matches(volume):
                 continue
             kind, reason = name, ""
-            found = [(volume.offset + at, length) for at, length in free(volume)]
+            found = [piece for at, length in free(volume) for piece in volume.place(at, length)]
         except Unusable as error:
             reason, found = str(error), []
         except (struct.error, IndexError, ValueError, ZeroDivisionError) as error:
             reason, found = f"its metadata is damaged ({error})", []
         break
     free_bytes = sum(length for _, length in found)
-    about = LiveVolume(offset=volume.offset, size=volume.size, kind=kind, free=free_bytes, reason=reason)
+    start = next(volume.place(0, 1))[0]
+    about = LiveVolume(offset=start, size=volume.size, kind=kind, free=free_bytes, reason=reason)
     return found, about

@@ -32,6 +32,10 @@ class Volume:
             raise Unusable(f"its metadata points to {length} bytes at {offset}, outside of it")
         return self._read(self.offset + offset, length) if length else b""
 
+    def place(self, offset: int, length: int) -> Iterator[Range]:
+        """Where a range of the volume is on the disk: one range, or several."""
+        yield self.offset + offset, length
+
     def unpack(self, layout: str, offset: int) -> tuple[Any, ...]:
         return struct.unpack(layout, self.read(offset, struct.calcsize(layout)))
 
