@@ -143,7 +143,7 @@ class Engine:
 
     def _warm_sinks(self) -> None:
         """What the first read does for a source, for targets of this host; what it brings is of no interest."""
-        if self._size < 64 * _FIRST * LEAF_SIZE:
+        if self._size < 8 * _FIRST * LEAF_SIZE:
             return
         for sink in self._sinks:
             if sink.local and sink.most >= _FIRST * LEAF_SIZE:
