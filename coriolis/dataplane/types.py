@@ -170,8 +170,8 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LiveVolume:
-    """A partition, or logical volume, as `CopyOptions.live_only` saw it. ``kind``: "ext4", "xfs", "ntfs", "swap", "lvm", or empty.
-    ``free``: bytes in it that need not be copied; when that is none, ``reason`` may say why.
+    """A partition, or logical volume, as `CopyOptions.live_only` saw it. ``kind``: "ext4", "xfs", "ntfs", "swap",
+    "lvm", or empty. ``free``: bytes in it that need not be copied; when that is none, ``reason`` may say why.
     """
 
     offset: int
