@@ -75,6 +75,8 @@ def _verify(file: str, key_file: str | None, words: list[str]) -> int:
         rounds = f"{len(disk['rounds'])} round" + ("s" if len(disk["rounds"]) != 1 else "")
         _say(f"Disk:      {instance}/{disk['disk_id']}, {disk['size_bytes']} bytes, {rounds}, verification {verified}")
         _say(f"           {disk['root']}")
+        if disk["bytes_left_out"]:
+            _say(f"           {disk['bytes_left_out']} bytes of free space were left out and count as zeros")
     wrong = 0
     for one in wanted:
         found = check.digest_of(one)

@@ -22,6 +22,7 @@ _DISK: Schema = record(
         "disk_id": TEXT,
         "size_bytes": COUNT,
         "root": TEXT,
+        "bytes_left_out": COUNT,
         "source_snapshot": TEXT_OR_NULL,
         "target_volume": TEXT_OR_NULL,
         "rounds": several(OBJECT),
