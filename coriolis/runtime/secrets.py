@@ -67,15 +67,18 @@ class Vault:
     def open(self, account: Account) -> ConnectionInfo:
         """The connection info in clear. Keep it out of logs, messages and answers.
 
-        :raises Invalid: the key is gone, or the Barbican secret is no JSON object
-        :raises Unavailable: Barbican does not answer, or is not configured here
+        :raises Invalid: the key is gone, the Barbican secret is no JSON object, or there is no Barbican here
+        :raises Unavailable: Barbican does not answer
         """
         if account.sealed is not None:
             return self.unseal(account.sealed)
         if account.secret_ref is None:
             return {}
         if self._fetch is None:
-            raise Unavailable("The endpoint refers to a Barbican secret, but Barbican is not configured here")
+            raise Invalid(
+                "The endpoint refers to a Barbican secret, but this service has no Barbican: give the endpoint its"
+                " connection_info itself, or let the operator configure [barbican]"
+            )
         return _parse(self._fetch(account.secret_ref), account.secret_ref)
 
     def reseal(self, sealed: str) -> str:

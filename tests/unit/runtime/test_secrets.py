@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from coriolis.domain.errors import Invalid, Unavailable
+from coriolis.domain.errors import Invalid
 from coriolis.runtime import secrets
 from coriolis.runtime.local_token import UnsafeFile
 
@@ -91,7 +91,7 @@ def test_references_are_fetched() -> None:
     vault = secrets.Vault([key()], {"ref": '{"a": 1}'}.__getitem__)
     assert vault.open(Account(secret_ref="ref")) == {"a": 1}
     assert vault.open(Account()) == {}
-    with pytest.raises(Unavailable, match="Barbican"):
+    with pytest.raises(Invalid, match="Barbican"):
         secrets.Vault([key()]).open(Account(secret_ref="ref"))
 
 
