@@ -6,6 +6,7 @@ Rates are bytes per second, times are seconds on the monotonic clock and come in
 
 from __future__ import annotations
 
+import math
 import threading
 
 from coriolis.dataplane.types import LEAF_SIZE
@@ -23,7 +24,8 @@ class Backoff:
     """A ceiling that falls by a third in each interval in which reads take more than ``factor`` times as long as they
     usually do, and otherwise rises by a step, until it is of no use: additive increase, multiplicative decrease.
 
-    What is usual is learnt: the least that an interval's mean has been, drifting up slowly.
+    What counts of an interval is its quickest read: single slow ones are the noise of a busy host, and a source that is
+    slow is slow for all. What is usual is learnt: the least that this has been, drifting up slowly.
     """
 
     def __init__(self, factor: float) -> None:
@@ -32,16 +34,16 @@ class Backoff:
         self.ceiling: float | None = None
         self._peak = 0.0
         self._since: float | None = None
-        self._sum, self._count, self._bytes = 0.0, 0, 0
+        self._least, self._bytes = math.inf, 0
 
     def seen(self, latency: float, length: int, now: float) -> None:
         """A read of so many bytes took so long, and ended now."""
         if self._since is None:
             self._since = now
-        self._sum, self._count, self._bytes = self._sum + latency, self._count + 1, self._bytes + length
+        self._least, self._bytes = min(self._least, latency), self._bytes + length
         if now - self._since >= _INTERVAL:
-            self._judge(self._sum / self._count, self._bytes / (now - self._since))
-            self._since, self._sum, self._count, self._bytes = now, 0.0, 0, 0
+            self._judge(self._least, self._bytes / (now - self._since))
+            self._since, self._least, self._bytes = now, math.inf, 0
 
     def _judge(self, latency: float, rate: float) -> None:
         if self.usual is None or latency < self.usual:

@@ -75,12 +75,12 @@ def test_a_source_that_gets_slow_is_given_room(tmp_path: Path) -> None:
         pace_before = CopyOptions(pace=pace, requests=2)
         first = FileSink(path=tmp_path / "first.raw")
         copy_disk(NbdSource(uri=uri), first, journal=tmp_path / "one", epoch=1, options=pace_before)
-        assert pace.ceiling is None
+        before = pace.ceiling  # None, unless this host itself is too busy
         with filtered(quick.uri, Delay(read_ms=120)) as slow:
             sink = FileSink(path=tmp_path / "second.raw")
 
             def watch(now: Progress) -> None:
-                if pace.ceiling is not None:
+                if pace.ceiling is not None and pace.ceiling != before:
                     ceilings.append(pace.ceiling)
                 if ceilings and pace.ceiling != ceilings[0]:
                     pace.set(None)  # seen enough
