@@ -42,6 +42,8 @@ class Target:
     token: str = field(repr=False)
     ids: dict[str, str] = field(default_factory=lambda: {"project_id": PROJECT_ID})
 
+    spare: dict[str, str] = field(default_factory=dict)  # for updates, after which a thing may be of no more use
+
     @property
     def headers(self) -> dict[str, str]:
         return {"X-Auth-Token": self.token, "Accept": "application/json"}
@@ -64,6 +66,8 @@ def _fill(target: Target) -> None:
     tasks = target.make("migration", "/migrations", {"migration": job})["tasks"]
     target.ids["task_id"] = tasks[0]["id"] if tasks else str(uuid.UUID(int=0))
     spare = target.make("endpoint", "/endpoints", {"endpoint": {**body, "name": "spare", "connection_info": {}}})["id"]
+    target.ids["endpoint_id"] = old
+    target.spare["endpoint_id"] = spare
     transfer = {**job, "origin_endpoint_id": spare, "scenario": "replica"}
     key = target.make("transfer", "/transfers", {"transfer": transfer})["id"]
     target.make("execution", f"/transfers/{key}/executions", {"execution": {}})
@@ -111,7 +115,8 @@ def test_what_the_document_says(target: Target, operation: Any, mode: Generation
     def ask(case: Any, wild: int, plain: bool) -> None:
         holes = case.path_parameters or {}
         if wild:
-            holes.update({name: key for name, key in target.ids.items() if name in holes})
+            there = {**target.ids, **(target.spare if operation.method.upper() == "PUT" else {})}
+            holes.update({name: key for name, key in there.items() if name in holes})
             case.headers.update(target.headers)
         if plain:
             case.query = {}
