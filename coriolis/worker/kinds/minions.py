@@ -29,9 +29,11 @@ def ready(job: Job) -> Sequence[Step]:
 
 
 def power_off(job: Job) -> Sequence[Step]:
-    return tuple(
-        Step(name=effect.key, run=lambda results, e=effect: _stop(job, e)) for effect in _kept(job) if effect.ref
-    )
+    return tuple(_stopping(job, effect) for effect in _kept(job) if effect.ref)
+
+
+def _stopping(job: Job, effect: Effect) -> Step:
+    return Step(name=effect.key, run=lambda results: _stop(job, effect))
 
 
 def delete(job: Job, ref: Any, key: str) -> None:
