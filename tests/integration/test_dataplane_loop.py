@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -55,12 +55,13 @@ def test_what_was_written_is_read(uri: str) -> None:
     connection = nbd.connect(uri)
     loop = Loop([connection], 1)
     data, found, ended = memoryview(b"coriolis" * 512), memoryview(bytearray(4096)), list[int]()
-    for start in (
+    starts: list[Callable[[], None]] = [
         lambda: loop.write(connection, data, 8192, then=ended.append),
         lambda: loop.flush(connection, then=ended.append),
         lambda: loop.read(connection, found, 8192, then=ended.append),
         lambda: loop.zero(connection, 4096, 8192, then=ended.append),
-    ):
+    ]
+    for start in starts:
         before = len(ended)
         start()
         while len(ended) == before:
