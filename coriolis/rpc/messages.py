@@ -334,7 +334,6 @@ class Exported:
     error: Error | None = None
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Assign:
     """One attempt. The worker answers nothing: it reports by ``Sync`` and ``Result``."""
