@@ -79,7 +79,8 @@ def test_migrates_by_the_command_line(standalone: Standalone, clouds: tuple[Clou
     for disk_id in ("disk-0", "disk-1"):
         assert clouds[1].disk_bytes(new, disk_id) == clouds[0].disk_bytes(old, disk_id)
     standalone.cli("migration", "delete", done["id"])
-    assert standalone.cli("migration", "show", done["id"], fails=True) == f"There is no migration with the id '{done['id']}'.\n"
+    why = standalone.cli("migration", "show", done["id"], fails=True)
+    assert why == f"There is no migration with the id '{done['id']}'.\n"
 
 
 def test_goes_on_after_a_kill(standalone: Standalone, clouds: tuple[Cloud, Cloud]) -> None:
