@@ -11,11 +11,14 @@ DIRECTIONS = ("asc", "desc")
 PAGE = ("marker", "limit", "sort_key", "sort_dir")  # the query parameters of a list
 
 
-def page(query: Query, max_limit: int, first: str = "desc") -> Page:
+_LARGEST = 2**31 - 1  # what every database takes for a limit
+
+
+def page(query: Query, *, first: str = "desc", most: int | None = None) -> Page:
     """The page that the query asks for; ``first`` is the direction when it does not say.
 
-    The plural names and commas are accepted, too, and one direction serves all keys. Without a limit, or with a
-    larger one, the page has ``max_limit`` rows.
+    The plural names and commas are accepted, too, and one direction serves all keys. Without a limit the page has all
+    rows, as the wire contract says; ``most``: of the lists that the contract does not know, no page has more rows.
     :raises Invalid: no number, no such direction, more directions than keys
     """
     limit = query.number("limit")
@@ -29,7 +32,7 @@ def page(query: Query, max_limit: int, first: str = "desc") -> Page:
     directions += (directions[0] if directions else first,) * (len(keys) - len(directions))
     return Page(
         marker=query.one("marker"),
-        limit=max_limit if limit is None else min(limit, max_limit),
+        limit=most if limit is None else min(limit, most or _LARGEST),
         sort_keys=keys,
         sort_dirs=directions,
     )

@@ -21,7 +21,7 @@ def empty_conf() -> cfg.ConfigOpts:
 class ApiSettings:
     """``conf``: for the libraries that read oslo.config themselves (oslo.middleware, oslo.policy)."""
 
-    max_limit: int = 1000  # rows of a page; also when the caller names no limit
+    max_limit: int = 1000  # rows of a page of tasks, progress or events; also when the caller names no limit
     max_body_bytes: int = 1_048_576
     rate_limit: str = ""  # of each project, as ``rates.Rates`` has it; empty: none
     rate_limit_storage: str = IN_MEMORY

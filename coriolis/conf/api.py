@@ -37,7 +37,7 @@ OPTS: tuple[cfg.Opt, ...] = (
         help="Private key (Ed25519, PEM, mode 0600) that signs integrity certificates. Made by 'coriolis-manage "
         "certificate create-key'; the same on all API hosts, and on no other.",
     ),
-    cfg.IntOpt("max_limit", default=1000, min=1, help="Largest page that a list answers."),
+    cfg.IntOpt("max_limit", default=1000, min=1, help="Largest page of tasks, progress or events."),
     cfg.StrOpt(
         "rate_limit",
         default="",

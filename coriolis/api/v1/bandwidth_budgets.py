@@ -22,7 +22,7 @@ Json = Any
 
 
 def index(request: ApiRequest, services: Services) -> Json:
-    wanted = page(request.query, services.settings.max_limit)
+    wanted = page(request.query)
     with services.db.reader() as conn:
         return {"bandwidth_budgets": _views(conn, queries.page(conn, wanted), services)}
 

@@ -31,7 +31,7 @@ Json = Any
 
 def index(request: ApiRequest, services: Services) -> Json:
     """One row per deployment; with ``include_task_info`` also its tasks and what is known of its machines."""
-    wanted = page(request.query, services.settings.max_limit)
+    wanted = page(request.query)
     statuses = runs.statuses(request.query.all("status"), STATUSES)
     deleted = request.query.flag("show_deleted")
     with services.db.reader() as conn:

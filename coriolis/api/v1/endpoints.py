@@ -23,7 +23,7 @@ Json = Any
 
 
 def index(request: ApiRequest, services: Services) -> Json:
-    wanted = page(request.query, services.settings.max_limit)
+    wanted = page(request.query)
     with services.db.reader() as conn:
         rows = queries.page(conn, request.project_id, wanted)
     return {"endpoints": _views(rows, services)}

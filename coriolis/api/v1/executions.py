@@ -21,7 +21,7 @@ Json = Any
 
 
 def index(request: ApiRequest, services: Services) -> Json:
-    wanted = page(request.query, services.settings.max_limit)
+    wanted = page(request.query)
     states = runs.stored_states(runs.statuses(request.query.all("status"), STATUSES))
     row = transfers.find(request, services)
     with services.db.reader() as conn:

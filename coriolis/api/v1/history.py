@@ -51,7 +51,7 @@ def answer(request: ApiRequest, services: Services, run: Execution) -> Json:
     since = request.query.number("since")
     if since is not None:
         return _poll(request, services, run, since)
-    wanted = page(request.query, services.settings.max_limit, first="asc")
+    wanted = page(request.query, first="asc", most=services.settings.max_limit)
     return {"events": _read(services, run.id, wanted)}
 
 

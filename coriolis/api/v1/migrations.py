@@ -38,7 +38,7 @@ _EVENTS_SHOWN = 200  # of each task; .../events has all
 
 def index(request: ApiRequest, services: Services) -> Json:
     """Without tasks: a list reads one row per job, however many tasks it has."""
-    wanted = page(request.query, services.settings.max_limit)
+    wanted = page(request.query)
     statuses = request.query.all("status")
     for word in statuses:
         if word not in STATUSES:

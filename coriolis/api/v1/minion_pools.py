@@ -29,7 +29,7 @@ _ACTIONS = {"allocate": commands.allocate, "refresh": commands.refresh}
 
 
 def index(request: ApiRequest, services: Services) -> Json:
-    wanted = page(request.query, services.settings.max_limit)
+    wanted = page(request.query)
     with services.db.reader() as conn:
         rows = queries.page(conn, request.project_id, wanted)
         machines = queries.machines(conn, [row.id for row in rows])

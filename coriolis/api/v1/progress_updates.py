@@ -19,7 +19,7 @@ Json = Any
 
 
 def index(request: ApiRequest, services: Services) -> Json:
-    wanted = page(request.query, services.settings.max_limit, first="asc")
+    wanted = page(request.query, first="asc", most=services.settings.max_limit)
     run = execution_of(request, services)
     key = object_id(request, "task_id", "task")
     with services.db.reader() as conn:

@@ -26,7 +26,7 @@ _FLAGS = ("enabled", "shutdown_instance", "auto_deploy")
 
 def index(request: ApiRequest, services: Services) -> Json:
     """All, unless ``show_expired`` is false."""
-    wanted = page(request.query, services.settings.max_limit)
+    wanted = page(request.query)
     everything = request.query.flag("show_expired", default=True)
     transfer_id = _transfer(request)
     with services.db.reader() as conn:

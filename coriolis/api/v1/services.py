@@ -18,7 +18,7 @@ Json = Any
 
 
 def index(request: ApiRequest, services: Services) -> Json:
-    wanted = page(request.query, services.settings.max_limit)
+    wanted = page(request.query)
     with services.db.reader() as conn:
         rows = queries.page(conn, wanted)
     return {"services": _views(rows, services)}

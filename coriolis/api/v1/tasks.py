@@ -20,7 +20,7 @@ _EVENTS_SHOWN = 200  # of each task; .../events has all
 
 
 def index(request: ApiRequest, services: Services) -> Json:
-    wanted = page(request.query, services.settings.max_limit, first="asc")
+    wanted = page(request.query, first="asc", most=services.settings.max_limit)
     run = execution_of(request, services)
     with services.db.reader() as conn:
         rows = queries.page(conn, run.id, wanted)

@@ -30,7 +30,7 @@ _EXECUTIONS_SHOWN = 20  # of each transfer, in a list that asks for tasks
 
 def index(request: ApiRequest, services: Services) -> Json:
     """One row per transfer; with ``include_task_info`` also what is known of its machines, and its executions."""
-    wanted = page(request.query, services.settings.max_limit)
+    wanted = page(request.query)
     statuses = runs.statuses(request.query.all("status"), STATUSES)
     deleted = request.query.flag("show_deleted")
     with services.db.reader() as conn:

@@ -23,15 +23,17 @@ from coriolis.domain.errors import Invalid, NotFound
     ],
 )
 def test_sorting(text: str, keys: tuple[str, ...], directions: tuple[str, ...]) -> None:
-    wanted = page(Query(text), 1000)
+    wanted = page(Query(text))
     assert (wanted.sort_keys, wanted.sort_dirs) == (keys, directions)
 
 
 @pytest.mark.parametrize(
-    ("text", "limit"), [("", 100), ("limit=", 100), ("limit=5", 5), ("limit=0", 0), ("limit=101", 100)]
+    ("text", "limit", "bounded"),
+    [("", None, 100), ("limit=", None, 100), ("limit=5", 5, 5), ("limit=0", 0, 0), ("limit=101", 101, 100)],
 )
-def test_limits(text: str, limit: int) -> None:
-    assert page(Query(text), 100).limit == limit
+def test_limits(text: str, limit: int | None, bounded: int) -> None:
+    assert page(Query(text)).limit == limit
+    assert page(Query(text), most=100).limit == bounded
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,7 @@ def test_limits(text: str, limit: int) -> None:
 )
 def test_bad_pages(text: str) -> None:
     with pytest.raises(Invalid) as caught:
-        page(Query(text), 100)
+        page(Query(text))
     assert caught.value.field in ("limit", "sort_dir")
 
 
