@@ -27,7 +27,7 @@ _BASE64: Json = {"type": "string", "contentEncoding": "base64url"}
 # name of a query parameter -> (its schema, what it does)
 QUERY: dict[str, tuple[Json, str]] = {
     "marker": ({"type": "string"}, "Id of the last object of the page before; one that is not there is ignored"),
-    "limit": (_WHOLE, "At most so many objects; the service has a limit of its own"),
+    "limit": (_WHOLE, "At most so many objects"),
     "sort_key": (_NAMES, "Fields to sort by; can be given several times"),
     "sort_dir": ({"type": "array", "items": {"enum": ["asc", "desc"]}}, "One direction for each sort_key, or for all"),
     "status": (_NAMES, "Only objects with one of these statuses"),
