@@ -28,6 +28,7 @@ from coriolis.runtime.secrets import Vault
 from coriolis.store import sessions
 from coriolis.store.engine import Database
 from coriolis.store.tables import metadata
+from tests.functional.copied import make_key
 from tests.functional.desk import PREFIX, SESSION, TOKEN, Desk
 from tests.functional.graph import grow
 from tests.functional.test_migrations import inline
@@ -54,7 +55,11 @@ class Service:
             )
         self.bus.serve(messages.WORKER, SESSION, {"provider": Desk(vault, directory)})
         self.app = make_app(
-            ApiSettings(max_body_bytes=20000, provider_call_timeout_seconds=5.0),
+            ApiSettings(
+                max_body_bytes=20000,
+                provider_call_timeout_seconds=5.0,
+                certificate_key_file=str(make_key(directory / "certificate.key")),
+            ),
             self.db,
             self.bus,
             vault,
