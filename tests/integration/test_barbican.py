@@ -68,7 +68,8 @@ def barbican(directory: Path, port: int, keystone: Keystone) -> Iterator[str]:
         f"""[DEFAULT]
 host_href = {url}
 db_auto_create = true
-sql_connection = sqlite:///{directory}/barbican.sqlite
+[database]
+connection = sqlite:///{directory}/barbican.sqlite
 [secretstore]
 enabled_secretstore_plugins = store_crypto
 [crypto]
