@@ -2,7 +2,7 @@
 # Each target does its own set-up: Debian packages when missing (bindep.txt), a virtual environment in .venv.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-console demo-clean test integration chaos bench docs lint format venv clean
+.PHONY: help demo demo-console demo-clean test integration chaos lab lab-down lab-status bench docs lint format venv clean
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 VENV := $(CURDIR)/.venv
@@ -32,6 +32,15 @@ integration: packages-integration $(READY) ## tests against real libvirt, Rabbit
 
 chaos: packages-integration $(READY) ## kill -9 real processes in the middle of real migrations, 20 seeded rounds
 	@$(PYTHON) -m pytest -m chaos $(ARGS) tests
+
+lab: packages $(READY) ## bring up real OpenStack clouds on loopback, an old and a new one (ARGS="new --hosts 2")
+	@$(PYTHON) -m tests.lab up $(ARGS)
+
+lab-down: $(READY) ## stop every cloud of the lab; their data stay
+	@$(PYTHON) -m tests.lab down $(ARGS)
+
+lab-status: $(READY) ## the services of the lab and their memory
+	@$(PYTHON) -m tests.lab status $(ARGS)
 
 bench: packages-integration $(READY) ## measure against nbdcopy and qemu-img; a table and bench/report.json
 	@$(PYTHON) -m bench $(ARGS)

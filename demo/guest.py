@@ -8,6 +8,7 @@ its disk on virtio-blk, virtio-scsi, pvscsi or IDE, and says on its serial conso
     coriolis-guest: boot N          how often this disk has booted
     coriolis-guest: data ok DIGEST  SHA-256 of /srv/data/SHA256SUMS, when all files match it
     coriolis-guest: ready
+    coriolis-guest: address ADDRESS  when DHCP gave it one; port 80 then serves /srv/data
 
 Neither root nor loop devices are needed: the file systems are written as files. The same packages and the same
 recipe give the same bytes.
@@ -283,6 +284,7 @@ def _make_root(out: Path, work: Path, spec: GuestSpec, tree: Path, kernel: str) 
         "inittab": "etc/inittab",
         "rc": "etc/rc",
         "profile": "etc/profile",
+        "dhcp": "etc/dhcp",
         "power-button": "etc/acpi/PWRF/00000080",
     }.items():
         shutil.copyfile(FILES / name, root / target)
