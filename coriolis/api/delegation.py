@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The caller's leave for a job that outlives the token: asked of Keystone when a job is submitted that needs it."""
+"""The caller's leave to act: for a job that outlives the token, asked of Keystone when a job is submitted that needs
+it; for a question, the token itself."""
 
 from __future__ import annotations
 
@@ -14,6 +15,8 @@ from coriolis.commands.caller import Caller
 from coriolis.commands.endpoints import NewEndpoint
 from coriolis.domain.delegation import acts_for_user
 from coriolis.domain.errors import CoriolisError
+from coriolis.rpc import messages
+from coriolis.runtime.secrets import Lent
 from coriolis.store import endpoints
 from coriolis.store.rows import Action, Endpoint
 
@@ -39,6 +42,16 @@ def leave(
     except CoriolisError:
         trusts.release(services.db, keystone, trust_id)
         raise
+
+
+def lent(account: Endpoint | NewEndpoint, request: ApiRequest, services: Services) -> messages.Endpoint:
+    """An endpoint as a worker gets it for a question of this request. Where a job would need the caller's leave, the
+    caller's own token goes with it, sealed, so that nobody reads by us what Keystone does not let them read."""
+    token = None
+    if services.trusts is not None and request.context.auth_token and _needs_leave(account, services):
+        own = Lent(token=str(request.context.auth_token), project_id=request.caller.project_id)
+        token = services.vault.seal_token(own)
+    return messages.Endpoint(type=account.type, sealed=account.sealed, secret_ref=account.secret_ref, token=token)
 
 
 def _needed(ends: list[str | NewEndpoint], caller: Caller, services: Services) -> bool:

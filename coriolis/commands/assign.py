@@ -39,6 +39,10 @@ class Background:
     def job(self, execution_id: str) -> stored.Action:
         return self.jobs[self.runs[execution_id].action_id]
 
+    def trust(self, execution_id: str) -> str | None:
+        """Keystone's id of the one under which the execution's workers act."""
+        return self.trusts.get(self.runs[execution_id].trust_id or "")
+
 
 def background(conn: Connection, execution_ids: Iterable[str]) -> Background:
     """Three statements for any number of executions, four with trusts."""
@@ -138,7 +142,7 @@ def _assign(task: Task, shared: Background, **more: Any) -> Assign:
     run, job, accounts = shared.runs[task.execution_id], shared.job(task.execution_id), shared.accounts
     if run.changes:
         job = dataclasses.replace(job, **run.changes)
-    trust = shared.trusts.get(run.trust_id or "")
+    trust = shared.trust(run.id)
     source = task.side in (Side.SOURCE, Side.BOTH)
     destination = task.side in (Side.DESTINATION, Side.BOTH)
     return Assign(
@@ -151,8 +155,8 @@ def _assign(task: Task, shared: Background, **more: Any) -> Assign:
         item=task.item,
         order=task.index,
         params={**task.params, "maker": task.maker} if task.maker else task.params,
-        source=_account(accounts[job.origin_endpoint_id], trust) if source else None,
-        destination=_account(accounts[job.destination_endpoint_id], trust) if destination else None,
+        source=account(accounts[job.origin_endpoint_id], trust) if source else None,
+        destination=account(accounts[job.destination_endpoint_id], trust) if destination else None,
         source_environment=job.source_environment,
         destination_environment=job.destination_environment,
         network_map=job.network_map,
@@ -194,5 +198,6 @@ def _wire(effect: rules.Effect) -> Effect:
     )
 
 
-def _account(row: stored.Endpoint, trust: str | None) -> Endpoint:
+def account(row: stored.Endpoint, trust: str | None) -> Endpoint:
+    """An endpoint as the worker of a job gets it; ``trust``: Keystone's id of the job's."""
     return Endpoint(type=row.type, sealed=row.sealed, secret_ref=row.secret_ref, trust=trust)

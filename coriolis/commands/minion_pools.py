@@ -115,7 +115,7 @@ def create(
         minion_pools.insert(conn, row)
         if spec.skip_allocation:
             return row
-        return _allocate(conn, row, caller.request_id, now)
+        return _allocate(conn, row, caller, now)
 
     return db.write(use)
 
@@ -172,7 +172,7 @@ def allocate(db: Database, caller: Caller, pool_id: str) -> MinionPool:
     def use(conn: Connection) -> MinionPool:
         row = _held(conn, caller, pool_id)
         _require(row, (PoolStatus.DEALLOCATED,), "allocated")
-        return _allocate(conn, row, caller.request_id, db.utcnow())
+        return _allocate(conn, row, caller, db.utcnow())
 
     return db.write(use)
 
@@ -188,8 +188,8 @@ def refresh(db: Database, caller: Caller, pool_id: str) -> MinionPool:
         if not free:
             return row
         _turn(conn, free, MachineStatus.HEALTHCHECKING, now)
-        start(conn, row.id, REFRESH, READY_MINIONS, [one.position for one in free], now, caller.request_id)
-        return _with_status(conn, row, PoolStatus.IN_MAINTENANCE, now)
+        start(conn, row.id, REFRESH, READY_MINIONS, [one.position for one in free], now, caller)
+        return _with_status(conn, row, PoolStatus.IN_MAINTENANCE, now, caller)
 
     return db.write(use)
 
@@ -221,8 +221,8 @@ def deallocate(db: Database, caller: Caller, pool_id: str, *, force: bool = Fals
             [one.id for one in machines],
             {"status": MachineStatus.DEALLOCATING.value, "action_id": None, "execution_id": None, "updated_at": now},
         )
-        start(conn, row.id, DEALLOCATE, DELETE_MINIONS, [one.position for one in machines], now, caller.request_id)
-        return _with_status(conn, row, PoolStatus.DEALLOCATING_MACHINES, now)
+        start(conn, row.id, DEALLOCATE, DELETE_MINIONS, [one.position for one in machines], now, caller)
+        return _with_status(conn, row, PoolStatus.DEALLOCATING_MACHINES, now, caller)
 
     return db.write(use)
 
@@ -289,7 +289,8 @@ def serve(conn: Connection, job: Action, run: Execution, now: dt.datetime) -> bo
         owner = {"action_id": job.id, "execution_id": run.id}
         _turn(conn, mine, MachineStatus.HEALTHCHECKING, now, owner)
         minion_pools.add_machines(conn, [_machine(pool_id, position, now, **owner) for position in choice.new])
-        start(conn, pool_id, PREPARE, READY_MINIONS, [*choice.existing, *choice.new], now, run.request_id)
+        places = [*choice.existing, *choice.new]
+        start(conn, pool_id, PREPARE, READY_MINIONS, places, now, run, trust_id=pools[pool_id].trust_id)
     return True
 
 
@@ -300,16 +301,20 @@ def start(
     recipe: Recipe,
     positions: Sequence[int],
     now: dt.datetime,
-    request_id: str | None = None,
+    behalf: Caller | Execution | None = None,
+    *,
+    trust_id: str | None = None,
 ) -> Execution:
-    """Starts an execution on places of the pool. The caller holds the pool."""
+    """Starts an execution on places of the pool, on behalf of a caller or of a job's execution, under its trust or
+    else under ``trust_id``, the pool's. Whoever calls holds the pool."""
     job = actions.hold(conn, pool_id)
     run = jobs.Run(
         type=kind,
         recipe=recipe.name,
         platforms=jobs.platforms_of(conn, job),
         positions=sorted(positions),
-        request_id=request_id,
+        request_id=behalf.request_id if behalf else None,
+        trust_id=(behalf.trust_id if behalf else None) or trust_id,
     )
     return jobs.start(conn, job, run, now)
 
@@ -317,11 +322,11 @@ def start(
 # ---- parts -----------------------------------------------------------------------------------------------------
 
 
-def _allocate(conn: Connection, row: MinionPool, request_id: str | None, now: dt.datetime) -> MinionPool:
+def _allocate(conn: Connection, row: MinionPool, caller: Caller, now: dt.datetime) -> MinionPool:
     places = range(row.minimum_minions)
     minion_pools.add_machines(conn, [_machine(row.id, position, now) for position in places])
-    start(conn, row.id, ALLOCATE, READY_MINIONS, places, now, request_id)
-    return _with_status(conn, row, PoolStatus.ALLOCATING_MACHINES, now)
+    start(conn, row.id, ALLOCATE, READY_MINIONS, places, now, caller)
+    return _with_status(conn, row, PoolStatus.ALLOCATING_MACHINES, now, caller)
 
 
 def _stop_runs(conn: Connection, pool_id: str, now: dt.datetime) -> None:
@@ -343,9 +348,20 @@ def _require(row: MinionPool, statuses: Collection[PoolStatus], doing: str) -> N
         raise InvalidState(f"The minion pool is {row.status}. It can be {doing} when it is {words}.")
 
 
-def _with_status(conn: Connection, row: MinionPool, status: PoolStatus, now: dt.datetime) -> MinionPool:
-    minion_pools.update(conn, row.id, {"status": status.value, "updated_at": now})
+def _with_status(
+    conn: Connection, row: MinionPool, status: PoolStatus, now: dt.datetime, caller: Caller | None = None
+) -> MinionPool:
+    """What the pool does by itself from now on it does under the trust of this caller, the latest one."""
+    turn(conn, row.id, status, now, trust_id=caller.trust_id if caller else None)
     return minion_pools.get(conn, row.id, None)
+
+
+def turn(conn: Connection, pool_id: str, status: PoolStatus, now: dt.datetime, **more: str | None) -> None:
+    """A pool without machines does nothing by itself, and needs no trust."""
+    values = {"status": status.value, **more, "updated_at": now}
+    if status is PoolStatus.DEALLOCATED:
+        values["trust_id"] = None
+    minion_pools.update(conn, pool_id, values)
 
 
 def _turn(
@@ -397,6 +413,7 @@ def _row(made: str, caller: Caller, spec: NewPool, now: dt.datetime) -> MinionPo
         minion_max_idle_time=spec.minion_max_idle_time,
         minion_retention_strategy=spec.minion_retention_strategy,
         status=PoolStatus.DEALLOCATED.value,
+        trust_id=None,
         created_at=now,
         updated_at=None,
     )

@@ -18,7 +18,6 @@ from coriolis.rpc.messages import (
     WORKER,
     Certified,
     Certify,
-    Endpoint,
     Error,
     Export,
     Exported,
@@ -76,15 +75,16 @@ def _found(conn: Connection, request: SourceOpen) -> tuple[Export, Sequence[Sess
     if row is None or not fence.owns(row[0], owner):
         return None
     shared = assign.background(conn, {row[0].execution_id})
-    account = shared.accounts[shared.job(row[0].execution_id).origin_endpoint_id]
+    run = shared.runs[row[0].execution_id]
+    account = shared.accounts[shared.job(run.id).origin_endpoint_id]
     export = Export(
         task_id=attempt.task_id,
         epoch=attempt.epoch,
         item=request.item,
         snapshot=request.snapshot,
-        source=Endpoint(type=account.type, sealed=account.sealed, secret_ref=account.secret_ref),
+        source=assign.account(account, shared.trust(run.id)),
         peer=request.peer,
-        request_id=shared.runs[row[0].execution_id].request_id,
+        request_id=run.request_id,
     )
     exporters = [
         one

@@ -59,7 +59,7 @@ def _readied(
     left = minion_pools.machines(conn, [pool.id])[pool.id]
     if pool.status in (PoolStatus.ALLOCATING_MACHINES, PoolStatus.IN_MAINTENANCE):
         enough = len(left) >= pool.minimum_minions and not bad
-        _turn(conn, pool, PoolStatus.ALLOCATED if enough else PoolStatus.ERROR, now)
+        commands.turn(conn, pool.id, PoolStatus.ALLOCATED if enough else PoolStatus.ERROR, now)
 
 
 def _serve_or_refuse(
@@ -94,7 +94,7 @@ def _deleted(
     stuck = [one.id for one in machines if one not in gone]
     minion_pools.update_machines(conn, stuck, {"status": MachineStatus.ERROR.value, "updated_at": now})
     if pool.status == PoolStatus.DEALLOCATING_MACHINES:
-        _turn(conn, pool, PoolStatus.ERROR if stuck else PoolStatus.DEALLOCATED, now)
+        commands.turn(conn, pool.id, PoolStatus.ERROR if stuck else PoolStatus.DEALLOCATED, now)
         message = f"The minion pool {pool.name} was deallocated."
         waiting = minion_pools.waiting(conn, pool.id)
         if waiting:
@@ -126,10 +126,6 @@ _SETTLE: dict[
     commands.DEALLOCATE: _deleted,
     commands.RETIRE: _retired,
 }
-
-
-def _turn(conn: Connection, pool: MinionPool, status: PoolStatus, now: dt.datetime) -> None:
-    minion_pools.update(conn, pool.id, {"status": status.value, "updated_at": now})
 
 
 # ---- by themselves ---------------------------------------------------------------------------------------------
@@ -181,5 +177,6 @@ def _retire(conn: Connection, pool_id: str, now: dt.datetime) -> bool:
     status = MachineStatus.DEALLOCATING if deletes else MachineStatus.POWERING_OFF
     ids = [one.id for one in machines if one.position in places]
     minion_pools.update_machines(conn, ids, {"status": status.value, "updated_at": now})
-    commands.start(conn, pool_id, commands.RETIRE, DELETE_MINIONS if deletes else POWER_OFF_MINIONS, places, now)
+    recipe = DELETE_MINIONS if deletes else POWER_OFF_MINIONS
+    commands.start(conn, pool_id, commands.RETIRE, recipe, places, now, trust_id=pool.trust_id)
     return True

@@ -24,12 +24,14 @@ Json = Any
 class Endpoint:
     """A platform account as a worker gets it. One of ``sealed`` (ciphertext of the JSON connection info, see
     ``runtime.secrets``) and ``secret_ref`` (Barbican) is set. ``trust``: Keystone's id of the trust under which the
-    worker reads the secret and, where the platform is the user's own cloud, acts (``runtime.trusts``)."""
+    worker reads the secret and, where the platform is the user's own cloud, acts (``runtime.trusts``). ``token``: for
+    the same in a question of the API, the caller's own token and project (``runtime.secrets.Lent``), sealed."""
 
     type: str
     sealed: str | None = None
     secret_ref: str | None = None
     trust: str | None = None
+    token: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,18 +14,27 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from keystoneauth1 import exceptions as keystone_errors
 
-from coriolis.domain.errors import Invalid, Unavailable
+from coriolis.domain.errors import CoriolisError, Invalid, Unavailable
 from coriolis.runtime import trusts
 from coriolis.runtime.local_token import read_private
 
 ConnectionInfo = dict[str, Any]
 FetchSecret = Callable[[str], str]  # reference -> payload text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lent:
+    """A caller's token, for the questions of one request. Sealed wherever it is written."""
+
+    token: str = field(repr=False)
+    project_id: str
 
 
 class Account(Protocol):
@@ -63,6 +72,14 @@ class Vault:
                 "The stored connection info cannot be decrypted: its key is not in the key file. "
                 "Put the key back, or update the endpoint's connection_info"
             ) from None
+
+    def seal_token(self, lent: Lent) -> str:
+        """For ``rpc.messages.Endpoint.token``."""
+        return self.seal(asdict(lent))
+
+    def unseal_token(self, sealed: str) -> Lent:
+        """:raises Invalid: as ``unseal``"""
+        return Lent(**self.unseal(sealed))
 
     def open(self, account: Account) -> ConnectionInfo:
         """The connection info in clear. Keep it out of logs, messages and answers.
@@ -148,12 +165,16 @@ def rotate_keys(path: Path, keep: int = 3) -> list[str]:
 
 
 def barbican(
-    session: Any, *, endpoint: str | None = None, region: str | None = None, under_trust: bool = False
+    session: Any,
+    *,
+    endpoint: str | None = None,
+    region: str | None = None,
+    ended: Callable[[], CoriolisError] | None = None,
 ) -> FetchSecret:
     """Reads secrets as the user of a keystoneauth session, from the configured Barbican only: the host that a
     reference names is not asked, so that a reference cannot draw the token elsewhere.
 
-    ``under_trust``: the session is that of a trust; ``runtime.trusts.TrustGone`` is raised when it has ended.
+    ``ended``: makes the error for a session whose trust or token Keystone no longer knows.
     """
     from barbicanclient import client as barbican_client  # heavy, and needed only where Barbican is configured
     from barbicanclient import exceptions as barbican_errors
@@ -167,14 +188,14 @@ def barbican(
         try:
             payload = client().secrets.get(reference).payload
         except (barbican_errors.HTTPAuthError, KeyError):  # the client stumbles over the 401 of a token check
-            if under_trust:
-                raise trusts.ended() from None
+            if ended is not None:
+                raise ended() from None
             raise Invalid(f"Barbican refuses the token with which the secret {reference} is read") from None
         except (barbican_errors.HTTPClientError, ValueError) as error:
             raise Invalid(f"Barbican refuses the secret {reference}: {error}") from None
         except (barbican_errors.HTTPError, keystone_errors.ClientException) as error:
-            if under_trust and trusts.is_gone(error):
-                raise trusts.ended() from None
+            if ended is not None and trusts.is_gone(error):
+                raise ended() from None
             raise Unavailable(f"Barbican does not give the secret {reference}: {error}") from None
         return payload.decode("utf-8") if isinstance(payload, bytes) else str(payload)
 

@@ -17,7 +17,8 @@ from keystoneauth1 import adapter, loading, token_endpoint
 from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1 import session as sessions
 
-from coriolis.domain.errors import CoriolisError, Forbidden, Unavailable
+from coriolis.domain.delegation import unscoped
+from coriolis.domain.errors import CoriolisError, Forbidden, Invalid, Unavailable
 
 _TIMEOUT_SECONDS = 30
 _PATH = "/OS-TRUST/trusts"
@@ -41,10 +42,16 @@ class Trustee:
 
     def session(self, keystone_id: str | None = None) -> sessions.Session:
         """As the trustee, or, with a trust, as the user who gave it."""
-        options = {name: value for name, value in self.auth.items() if not name.startswith(("project_", "domain_"))}
+        options = unscoped(self.auth)
         if keystone_id is not None:
             options["trust_id"] = keystone_id
         auth: Any = loading.get_plugin_loader(self.auth_type).load_from_options(**options)
+        return self._session(auth)
+
+    def passing_on(self, token: str, project_id: str) -> sessions.Session:
+        """As the user whose token this is. Keystone is asked for one of its own, which ends with it."""
+        options = {"auth_url": self.auth["auth_url"], "token": token, "project_id": project_id}
+        auth: Any = loading.get_plugin_loader("v3token").load_from_options(**options)
         return self._session(auth)
 
     def with_token(self, token: str) -> sessions.Session:
@@ -138,6 +145,13 @@ def ended() -> TrustGone:
     return TrustGone(
         "The leave that this job was given to act for its user (a Keystone trust) has ended: it expired, was deleted, "
         "or the user lost a role. Submit the job again"
+    )
+
+
+def token_ended() -> Invalid:
+    return Invalid(
+        "Keystone refuses to let the token of this request be passed on: it has ended, or it is itself delegated. "
+        "Ask again with a new one"
     )
 
 

@@ -20,8 +20,8 @@ from coriolis.domain.states import FINAL_EXECUTION_STATES
 from coriolis.store import paging
 from coriolis.store.minion_rows import MinionMachine, MinionPool
 from coriolis.store.minion_tables import minion_machine, minion_pool
-from coriolis.store.rows import Event, Execution, load
-from coriolis.store.tables import action, event, execution
+from coriolis.store.rows import Event, Execution, Progress, load
+from coriolis.store.tables import action, event, execution, progress, task
 
 KIND = "minion_pool"  # of the job behind a pool
 
@@ -102,6 +102,20 @@ def latest_events(conn: Connection, pool_id: str, limit: int) -> tuple[list[Even
     found = conn.execute(select(event).where(mine).order_by(event.c.id.desc()).limit(limit))
     rows = [load(Event, row) for row in found][::-1]
     return rows, total - len(rows)
+
+
+def latest_progress(conn: Connection, pool_id: str, limit: int) -> list[Progress]:
+    """What is being done with the pool's machines: the items of its executions that are not over, or else of its
+    latest one; the oldest first."""
+    mine = select(execution.c.id).where(execution.c.action_id == pool_id)
+    final = [state.value for state in FINAL_EXECUTION_STATES]
+    runs = list(conn.execute(mine.where(execution.c.state.not_in(final))).scalars())
+    if not runs:
+        latest = mine.order_by(execution.c.created_at.desc(), execution.c.number.desc()).limit(1)
+        runs = list(conn.execute(latest).scalars())
+    query = select(progress).join(task, task.c.id == progress.c.task_id).where(task.c.execution_id.in_(runs))
+    found = conn.execute(query.order_by(progress.c.created_at.desc(), progress.c.task_id, progress.c.item).limit(limit))
+    return [load(Progress, row) for row in found][::-1]
 
 
 # ---- machines --------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ class MinionPool:
     minion_max_idle_time: int
     minion_retention_strategy: str
     status: str
+    trust_id: str | None
     created_at: dt.datetime
     updated_at: dt.datetime | None
 

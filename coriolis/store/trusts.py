@@ -8,24 +8,29 @@ from collections.abc import Collection
 from dataclasses import asdict
 
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import exists, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
 from sqlalchemy.engine import Connection
 
 from coriolis.domain.states import FINAL_EXECUTION_STATES
+from coriolis.store.minion_tables import minion_pool
 from coriolis.store.rows import load
 from coriolis.store.standing_rows import Trust
 from coriolis.store.standing_tables import schedule, trust
 from coriolis.store.tables import execution
 
 # Also an execution that has not begun, such as a deployment that waits, will need it.
-_IN_USE = exists(
-    select(execution.c.id).where(
-        execution.c.trust_id == trust.c.id,
-        execution.c.state.not_in([str(state) for state in sorted(FINAL_EXECUTION_STATES)]),
-    )
-) | exists(select(schedule.c.id).where(schedule.c.trust_id == trust.c.id))
+_IN_USE = or_(
+    exists(
+        select(execution.c.id).where(
+            execution.c.trust_id == trust.c.id,
+            execution.c.state.not_in([str(state) for state in sorted(FINAL_EXECUTION_STATES)]),
+        )
+    ),
+    exists(select(schedule.c.id).where(schedule.c.trust_id == trust.c.id)),
+    exists(select(minion_pool.c.id).where(minion_pool.c.trust_id == trust.c.id)),
+)
 
 
 def insert(conn: Connection, row: Trust) -> None:
@@ -49,8 +54,8 @@ def keystone_ids(conn: Connection, trust_ids: Collection[str]) -> dict[str, str]
 
 
 def unneeded(conn: Connection, before: dt.datetime, limit: int) -> list[Trust]:
-    """At most ``limit`` trusts asked for before then that no unfinished execution and no schedule uses, oldest
-    first; also those of which nobody knows whether Keystone made them."""
+    """At most ``limit`` trusts asked for before then that no unfinished execution, schedule or pool uses,
+    oldest first; also those of which nobody knows whether Keystone made them."""
     query = select(trust).where(trust.c.created_at < before, ~_IN_USE).order_by(trust.c.created_at, trust.c.id)
     return [load(Trust, row) for row in conn.execute(query.limit(limit))]
 

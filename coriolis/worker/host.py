@@ -248,7 +248,8 @@ class _Child:
 
     def _context(self, *, epoch: int, deadline: float | None) -> Context:
         def progress(item: str, done: int, total: int, message: str) -> None:
-            self._channel.send({"progress": {"item": item, "done": done, "total": total, "message": message}})
+            words = self._mask.text(message)
+            self._channel.send({"progress": {"item": item, "done": done, "total": total, "message": words}})
 
         return Context(
             log=logging.getLogger("coriolis.providers"),

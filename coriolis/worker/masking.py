@@ -13,7 +13,7 @@ from typing import Any
 from oslo_utils import strutils
 
 STARS = "***"
-_SECRET_NAME = re.compile(r"pass|secret|token|key|credential|private|auth", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"pass|secret|token|key|credential|private|auth(?!_url)", re.IGNORECASE)
 _SHORTEST = 4  # shorter values would blank out ordinary words
 
 

@@ -64,6 +64,10 @@ def test_a_pool_lives(standalone: Standalone, ends: tuple[str, str], lab: Lab, t
     assert list(minions(lab).values()) == [True]
     (machine,) = made["minion_machines"]
     assert (machine["allocation_status"], machine["power_status"]) == ("AVAILABLE", "POWERED_ON")
+    pool = show(standalone)
+    (step,) = pool["progress_updates"]
+    assert (step["current_step"], step["total_steps"], step["message"]) == (2, 2, f"{step['item']} is ready")
+    assert any(event["message"].startswith("Made the minion") for event in pool["events"])
 
     # A minion that died is replaced when the pool is refreshed; one that was switched off is started.
     (name,) = minions(lab)

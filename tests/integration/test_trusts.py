@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import time
@@ -13,15 +14,24 @@ from typing import Any
 
 import pytest
 import requests
+from keystoneauth1 import loading
+from keystoneauth1 import session as sessions
 
+from coriolis.commands import endpoints as endpoint_commands
 from coriolis.commands import executions as execution_commands
+from coriolis.commands import minion_pools as pools
 from coriolis.commands import schedules, trusts
 from coriolis.commands.caller import Caller
-from coriolis.domain.errors import Forbidden, Unavailable
+from coriolis.commands.endpoints import NewEndpoint
+from coriolis.commands.minion_pools import NewPool
+from coriolis.domain.errors import Forbidden, Invalid, Unavailable
+from coriolis.providers import registry
+from coriolis.providers.api import DELEGATION, Provider, connection_schema, delegation_plugin
 from coriolis.rpc.messages import Endpoint
 from coriolis.runtime import secrets as vaults
 from coriolis.runtime.trusts import Trustee, TrustGone, Trusts
 from coriolis.store import executions
+from coriolis.store import minion_pools as pool_queries
 from coriolis.store import schedules as schedule_queries
 from coriolis.store import trusts as queries
 from coriolis.store.tables import execution
@@ -33,7 +43,8 @@ from tests.integration.test_barbican import INFO, barbican
 from tests.unit.commands.test_schedules import end, transfer
 from tests.unit.conductor.conftest import empty_database as empty_database
 from tests.unit.conductor.conftest import rig as rig
-from tests.unit.conductor.rig import Rig
+from tests.unit.conductor.rig import CALLER, Rig
+from tests.unit.conductor.test_minion_pools import minions
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]  # the first run installs Keystone and Barbican
 
@@ -298,3 +309,103 @@ def test_a_keystone_that_is_away(site: Site, rig: Rig, key_file: Path, free_port
 def test_the_trustees_password_is_nowhere_to_be_read(site: Site) -> None:
     assert site.keystone.passwords["coriolis"] not in repr(site.trustee())
     assert site.keystone.passwords["coriolis"] not in repr(site.vault(Path("/nowhere")))
+
+
+# ---- a provider that acts for the user, and questions of the API ---------------------------------------------------
+
+FIELDS = {"type": "object", "properties": {"cloud": {"type": "string"}, "password": {"format": "password"}}}
+
+
+def own_cloud() -> Provider:
+    return dataclasses.replace(
+        registry.load("null"), connection_schema=connection_schema(dict(FIELDS), acts_for_user=True)
+    )
+
+
+def lent(site: Site, key_file: Path, user: str = "mine", project: str = "ours", token: str | None = None) -> str:
+    """What the API sends with a question of this user."""
+    own = vaults.Lent(token=token or site.keystone.token(user, project), project_id=site.projects[project])
+    return vaults.Vault(vaults.load_keys(key_file)).seal_token(own)
+
+
+def acts_as(info: dict[str, Any]) -> tuple[str, str]:
+    """User and project of who a provider is that does as ``domain.delegation`` tells."""
+    options = dict(info[DELEGATION])
+    plugin = loading.get_plugin_loader(delegation_plugin(options))
+    cafile = options.pop("cafile")
+    session = sessions.Session(auth=plugin.load_from_options(**options), verify=cafile or True)
+    return str(session.get_user_id()), str(session.get_project_id())
+
+
+def test_a_provider_acts_for_the_user_of_a_job(site: Site, rig: Rig, key_file: Path) -> None:
+    made = grant(site, rig)
+    sealed = vaults.Vault(vaults.load_keys(key_file)).seal({"cloud": "ours"})
+    endpoint = Endpoint(type="null", sealed=sealed, trust=keystone_id(rig, made))
+    info = open_endpoint(endpoint, site.vault(key_file), own_cloud())
+    assert acts_as(info) == (site.users["mine"], site.projects["ours"])
+    assert info["cloud"] == "ours"
+    trusts.release(rig.db, Trusts(site.trustee()), made)
+
+
+def test_a_provider_acts_for_the_user_of_a_question(site: Site, key_file: Path) -> None:
+    sealed = vaults.Vault(vaults.load_keys(key_file)).seal({"cloud": "ours"})
+    endpoint = Endpoint(type="null", sealed=sealed, token=lent(site, key_file))
+    info = open_endpoint(endpoint, site.vault(key_file), own_cloud())
+    assert acts_as(info) == (site.users["mine"], site.projects["ours"])
+
+
+def test_with_credentials_of_its_own_it_acts_for_nobody(site: Site, key_file: Path) -> None:
+    sealed = vaults.Vault(vaults.load_keys(key_file)).seal({"cloud": "ours", "password": "its own"})
+    endpoint = Endpoint(type="null", sealed=sealed, token=lent(site, key_file))
+    assert DELEGATION not in open_endpoint(endpoint, site.vault(key_file), own_cloud())
+
+
+def test_a_question_reads_secrets_with_the_callers_token(site: Site, key_file: Path) -> None:
+    """Although the service has credentials that read more: those of the other project's user."""
+    vault = site.vault(key_file)
+    assert vault.barbican is not None
+    auth = {**site.trustee().auth, "username": "other", "password": site.keystone.passwords["other"]}
+    auth.update(project_name="theirs")
+    vault = dataclasses.replace(vault, barbican={**vault.barbican, "auth_type": "password", "auth": auth})
+    mine, foreign = site.store(INFO), site.store(INFO, "other", "theirs")
+    assert open_endpoint(Endpoint(type="null", secret_ref=foreign), vault) == INFO
+    token = lent(site, key_file)
+    assert open_endpoint(Endpoint(type="null", secret_ref=mine, token=token), vault) == INFO
+    with pytest.raises(Invalid, match="refuse"):
+        open_endpoint(Endpoint(type="null", secret_ref=foreign, token=token), vault)
+
+
+def test_a_question_whose_token_has_ended_is_told(site: Site, key_file: Path) -> None:
+    reference = site.store(INFO)
+    token = site.keystone.token("mine", "ours")
+    site.keystone.revoke(token)
+    endpoint = Endpoint(type="null", secret_ref=reference, token=lent(site, key_file, token=token))
+    with pytest.raises(Invalid, match="token of this request") as caught:
+        open_endpoint(endpoint, site.vault(key_file))
+    assert token not in str(caught.value)
+
+
+def test_a_pool_keeps_its_trust_until_it_has_no_machines(site: Site, rig: Rig) -> None:
+    rig.worker(kind="fake")
+    end_id = endpoint_commands.create(rig.db, CALLER, NewEndpoint(name="e", type="fake", sealed="s")).id
+    first, second = grant(site, rig), grant(site, rig)
+    spec = NewPool(
+        name="p", endpoint_id=end_id, platform="source", os_type="linux", maximum_minions=2, minion_max_idle_time=60
+    )
+    pool = pools.create(rig.db, dataclasses.replace(CALLER, trust_id=first), spec)
+    rig.run(minions)
+    later(rig)
+    assert sweep(site, rig) == 1  # the second one, which nothing uses
+    assert keystone_id(rig, first) in site.in_keystone(), "the pool retires machines by itself"
+    assert second not in rig.db.read(queries.keystone_ids, [first, second])
+    third = grant(site, rig)
+    pools.deallocate(rig.db, dataclasses.replace(CALLER, trust_id=third), pool.id)
+    rig.worker(kind="fake")  # the lease of the first one has run out
+    rig.run(minions, until="delete_kept")
+    assert [one.destination.trust for one in rig.held if one.destination] == [keystone_id(rig, third)]
+    for one in rig.held:
+        rig.end(one, **minions(one))
+    rig.run(minions)
+    assert rig.db.read(pool_queries.get, pool.id, None).status == "DEALLOCATED"
+    later(rig)
+    assert sweep(site, rig) == 2

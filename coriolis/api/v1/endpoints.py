@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from coriolis.api.delegation import lent
 from coriolis.api.idempotency import request_hash
 from coriolis.api.paging import page
 from coriolis.api.request import ApiRequest
@@ -15,7 +16,6 @@ from coriolis.api.views import endpoints as view
 from coriolis.api.views import masking
 from coriolis.commands import endpoints as commands
 from coriolis.domain.errors import CoriolisError, Invalid
-from coriolis.rpc import messages
 from coriolis.store import endpoints as queries
 from coriolis.store.rows import Endpoint
 
@@ -89,7 +89,7 @@ def action(request: ApiRequest, services: Services) -> Json:
             row.type,
             "check",
             f"endpoint {row.name}",
-            endpoint=messages.Endpoint(type=row.type, sealed=row.sealed, secret_ref=row.secret_ref),
+            endpoint=lent(row, request, services),
             regions=row.mapped_regions,
             request_id=request.context.request_id,
         )

@@ -8,6 +8,7 @@ from typing import Any
 from coriolis.api import environments, options
 from coriolis.api.answers import Text
 from coriolis.api.catalogue import Schemas
+from coriolis.api.delegation import lent
 from coriolis.api.request import ApiRequest
 from coriolis.api.services import Services
 from coriolis.api.v1 import endpoints
@@ -15,7 +16,6 @@ from coriolis.api.v1.accounts import check_account
 from coriolis.api.v1.identifiers import environment, from_base64, option_names
 from coriolis.api.views import inventory as view
 from coriolis.domain.capabilities import Capability
-from coriolis.rpc import messages
 from coriolis.store.rows import Endpoint
 
 Json = Any
@@ -104,7 +104,7 @@ def _ask(
         row.type,
         operation,
         f"The {what} of endpoint {row.name}",
-        endpoint=messages.Endpoint(type=row.type, sealed=row.sealed, secret_ref=row.secret_ref),
+        endpoint=lent(row, request, services),
         arguments=arguments,
         regions=row.mapped_regions,
         request_id=request.context.request_id,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from coriolis.api import environments
+from coriolis.api.delegation import leave
 from coriolis.api.idempotency import request_hash
 from coriolis.api.paging import page
 from coriolis.api.request import ApiRequest
@@ -54,13 +55,14 @@ def create(request: ApiRequest, services: Services) -> Json:
         notes=body.get("notes"),
         skip_allocation=bool(body.get("skip_allocation")),
     )
-    row = commands.create(
-        services.db,
-        request.caller,
-        spec,
-        idempotency_key=request.idempotency_key,
-        request_hash=request_hash(services.vault, "minion_pools", request.body),
-    )
+    with leave(request, services, ends=() if spec.skip_allocation else (spec.endpoint_id,)) as caller:
+        row = commands.create(
+            services.db,
+            caller,
+            spec,
+            idempotency_key=request.idempotency_key,
+            request_hash=request_hash(services.vault, "minion_pools", request.body),
+        )
     return _answer(row, services)
 
 
@@ -94,10 +96,11 @@ def action(request: ApiRequest, services: Services) -> Json:
     ((name, given),) = request.body.items()
     owner = {"project_id": request.context.project_id, "user_id": request.context.user_id}
     services.authority.require(f"migration:minion_pools:{name}", request.context, owner)
-    if name == "deallocate":
-        force = bool((given or {}).get("force"))
-        return _answer(commands.deallocate(services.db, request.caller, row.id, force=force), services)
-    return _answer(_ACTIONS[name](services.db, request.caller, row.id), services)
+    with leave(request, services, ends=(row.endpoint_id,)) as caller:
+        if name == "deallocate":
+            force = bool((given or {}).get("force"))
+            return _answer(commands.deallocate(services.db, caller, row.id, force=force), services)
+        return _answer(_ACTIONS[name](services.db, caller, row.id), services)
 
 
 def use(body: dict[str, Json]) -> commands.Use:
@@ -125,9 +128,10 @@ def _answer(row: MinionPool, services: Services, *, told: bool = True) -> Json:
     with services.db.reader() as conn:
         machines = queries.machines(conn, [row.id])[row.id]
         events, first = queries.latest_events(conn, row.id, _EVENTS_SHOWN)
+        steps = queries.latest_progress(conn, row.id, _EVENTS_SHOWN)
         endpoint = endpoints.get(conn, row.endpoint_id, None)
     schema = _known_schema(endpoint.type, row.platform, services)
-    return {"minion_pool": view.shown(row, machines, events, first, schema)}
+    return {"minion_pool": view.shown(row, machines, events, first, steps, schema)}
 
 
 def _os_type(os_type: str, platform: str) -> str:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from coriolis.api.delegation import lent
 from coriolis.api.request import ApiRequest
 from coriolis.api.services import Services
 from coriolis.commands import deployments
@@ -232,8 +233,7 @@ def _end_of(account: str | NewEndpoint, request: ApiRequest, services: Services)
     else:
         with services.db.reader() as conn:
             row = endpoints.get(conn, account, request.caller.scope)
-    endpoint = messages.Endpoint(type=row.type, sealed=row.sealed, secret_ref=row.secret_ref)
-    return _End(platform=row.type, endpoint=endpoint, regions=tuple(row.mapped_regions))
+    return _End(platform=row.type, endpoint=lent(row, request, services), regions=tuple(row.mapped_regions))
 
 
 def _platforms(ends: Sequence[_End], services: Services) -> tuple[Platform, Platform]:

@@ -8,9 +8,10 @@ from typing import Any
 
 from coriolis.api.views import events as event_view
 from coriolis.api.views.masking import mask
+from coriolis.api.views.progress_updates import progress_update
 from coriolis.api.views.timestamps import stamps, text
 from coriolis.store.minion_rows import MinionMachine, MinionPool
-from coriolis.store.rows import Event
+from coriolis.store.rows import Event, Progress
 
 Json = Any
 
@@ -38,15 +39,20 @@ def listed(row: MinionPool, machines: Sequence[MinionMachine], schema: Json) -> 
 
 
 def shown(
-    row: MinionPool, machines: Sequence[MinionMachine], events: Sequence[Event], first: int, schema: Json
+    row: MinionPool,
+    machines: Sequence[MinionMachine],
+    events: Sequence[Event],
+    first: int,
+    steps: Sequence[Progress],
+    schema: Json,
 ) -> dict[str, Json]:
-    """A pool by itself, with its latest events."""
+    """A pool by itself, with its latest events, and how far its machines are."""
     return {
         **listed(row, machines, schema),
         "user_id": row.user_id,
         "project_id": row.project_id,
         "events": event_view.events(events, first),
-        "progress_updates": [],
+        "progress_updates": [progress_update(one) for one in steps],
     }
 
 

@@ -2,6 +2,8 @@
 """Everything that a provider plugin needs, and the only package of ours that it imports besides the data plane."""
 
 from coriolis.domain.capabilities import DESTINATION_NEEDS, SOURCE_NEEDS, Capability
+from coriolis.domain.delegation import DELEGATION
+from coriolis.domain.delegation import plugin as delegation_plugin
 from coriolis.providers.api.capabilities import (
     Compute,
     Connection,
@@ -56,6 +58,7 @@ from coriolis.providers.api.provider import COPY_OPTIONS, VERIFY_OPTIONS, Provid
 
 __all__ = [
     "COPY_OPTIONS",
+    "DELEGATION",
     "DESTINATION_NEEDS",
     "SOURCE_NEEDS",
     "VERIFY_OPTIONS",
@@ -106,6 +109,7 @@ __all__ = [
     "Volumes",
     "WriteBlocks",
     "connection_schema",
+    "delegation_plugin",
     "from_json",
     "to_json",
 ]

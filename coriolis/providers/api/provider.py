@@ -96,8 +96,9 @@ def connection_schema(fields: JsonSchema, *, acts_for_user: bool = False) -> Jso
     """The two-branched form that existing consoles expect, from the schema of the plain fields.
 
     ``acts_for_user``: without any field of format password, the platform is the user's own cloud, and the provider
-    acts there for the user of the job: ``connect`` finds under ``delegation`` (beside the fields) the options of
-    keystoneauth's v3password with a trust, and ``cafile``.
+    acts there for the user: ``connect`` finds under ``delegation`` (beside the fields) the options of keystoneauth's
+    v3password with a trust (jobs) or v3token (questions of the API), and ``cafile``; ``delegation_plugin`` tells
+    which (``coriolis.domain.delegation``).
     """
     schema: JsonSchema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -15,6 +15,7 @@ from coriolis.worker.kinds import made
 from coriolis.worker.sequence import Step
 
 NAME = "minion"
+_LOOKED_AT, _BEING_MADE, _READY = 0, 1, 2  # steps of its progress
 
 
 def ready(job: Job) -> Sequence[Step]:
@@ -46,22 +47,42 @@ def _kept(job: Job) -> list[Effect]:
 
 
 def _ready(job: Job) -> Json:
+    minion = to_json(_checked(job) or _made(job))
+    _tell(job, _READY, "is ready")
+    return minion
+
+
+def _tell(job: Job, step: int, words: str) -> None:
+    job.context.progress(job.assign.instance, step, _READY, f"{job.assign.instance} {words}")
+
+
+def _checked(job: Job) -> Minion | None:
+    """The one that is there, if it is well. What is ill is removed."""
     minions = job.part("destination", "minions")
-    environment = job.assign.destination_environment
     for effect in _kept(job):
+        _tell(job, _LOOKED_AT, "is looked at")
         if effect.ref is not None:
             try:
-                return to_json(minions.check(made.reference(effect.ref), environment, job.context))
+                checked: Minion = minions.check(
+                    made.reference(effect.ref), job.assign.destination_environment, job.context
+                )
+                return checked
             except (Gone, Unavailable) as error:
                 job.context.event("WARNING", f"The minion is made anew: {error.message}")
         job.ledger.remove(effect, lambda ref, key: delete(job, made.reference(ref), key))
+    return None
+
+
+def _made(job: Job) -> Minion:
+    minions = job.part("destination", "minions")
+    _tell(job, _BEING_MADE, "is made")
 
     def create(key: str) -> Minion:
-        minion: Minion = minions.create(job.assign.instance, key, environment, job.context)
+        minion: Minion = minions.create(job.assign.instance, key, job.assign.destination_environment, job.context)
         job.context.event("INFO", f"Made the minion {minion.name}.")
         return minion
 
-    return to_json(made.ensure(job, NAME, NAME, Minion, create, lambda ref, key: delete(job, ref, key)))
+    return made.ensure(job, NAME, NAME, Minion, create, lambda ref, key: delete(job, ref, key))
 
 
 def _stop(job: Job, effect: Effect) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ import pytest
 from cryptography import x509
 
 from coriolis.commands import migrations as commands
+from coriolis.commands.caller import Caller
 from coriolis.commands.endpoints import NewEndpoint
 from coriolis.commands.migrations import NewMigration
 from coriolis.conductor import links
 from coriolis.domain.errors import Invalid, Unavailable
 from coriolis.rpc.messages import Assign, Certify, Error, Export, Exported, RemoteSource, SourceOpen
 from coriolis.runtime import certificates
-from coriolis.store import regions, sessions
+from coriolis.store import regions, sessions, trusts
+from coriolis.store.standing_rows import Trust
 from tests.unit.conductor.rig import CALLER, Rig
 
 FOUND = Exported(source=RemoteSource(host="there", port=1, name="n"))
@@ -47,14 +50,14 @@ def south(rig: Rig) -> str:
     return rig.worker(kind="ova", host="south-1", regions=("south",))
 
 
-def between(rig: Rig, *names: str) -> list[Assign]:
+def between(rig: Rig, *names: str, caller: Caller = CALLER) -> list[Assign]:
     """The copies of a migration from the first region to the second one, as they are placed."""
     known = rig.db.read(regions.named, names)
     ends = [
         NewEndpoint(name=name, type="ova", sealed=f"sealed-{name}", mapped_regions=(known[name],)) for name in names
     ]
     spec = NewMigration(origin=ends[0], destination=ends[1], instances=("vm",), replication_count=1)
-    commands.create(rig.db, CALLER, spec)
+    commands.create(rig.db, caller, spec)
     rig.run(until="copy")
     return rig.held
 
@@ -95,6 +98,19 @@ def test_the_same_worker_at_the_source_is_asked_each_time(rig: Rig, north: str, 
     assert server in (north, *others)
     assert isinstance(export, Export)
     assert (export.source.sealed, export.peer, export.item) == ("sealed-north", "p", "disk-0")
+
+
+def test_the_exporter_acts_under_the_trust_of_the_job(rig: Rig, north: str, south: str) -> None:
+    given = Trust(
+        id="t" * 36, keystone_id="in-keystone", project_id="project", user_id="user", expires_at=None,
+        created_at=rig.clock(),
+    )  # fmt: skip
+    rig.db.write(trusts.insert, given)
+    copy, _ = between(rig, "north", "south", caller=dataclasses.replace(CALLER, trust_id=given.id))
+    bus = OneWorker(FOUND)
+    links.open_source(rig.db, bus, ask(copy))  # type: ignore[arg-type]
+    ((_, export),) = bus.asked
+    assert export.source.trust == "in-keystone"
 
 
 def test_who_does_not_own_the_task_gets_nothing(rig: Rig, north: str, south: str) -> None:
