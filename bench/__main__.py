@@ -10,6 +10,8 @@ import json
 import os
 import platform
 import sys
+import time
+import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -34,16 +36,55 @@ PARTS = {
     "standalone": "tests.perf.standalone_bench",
     "links": "tests.perf.link_bench",
 }
+FAILED: dict[str, Any] = {"ours": None, "peer": None, "unit": "-", "ratio": None, "bar": None, "holds": False}
 COLUMNS = ("name", "ours", "peer", "unit", "ratio", "bar", "holds")
 Row = dict[str, Any]
 
 
-def measure(parts: Iterable[str], *, quick: bool, say: Callable[[str], None]) -> list[Row]:
-    rows: list[Row] = []
+def measure(parts: Iterable[str], *, quick: bool, say: Callable[[str], None], keep: Callable[[Row], None]) -> None:
+    """Hands each row to ``keep`` as soon as it is known. A part that breaks off says so in a row of its own."""
     for part in parts:
         say(f"measuring: {part}")
-        rows += [{**row, "part": part} for row in importlib.import_module(PARTS[part]).run(quick=quick)]
-    return rows
+        start = time.monotonic()
+        try:
+            for row in importlib.import_module(PARTS[part]).run(quick=quick):
+                keep({**row, **moment(), "part": part})
+        except Exception as error:  # noqa: BLE001 - the border of the process; other parts shall still be measured
+            traceback.print_exc(file=sys.stderr)
+            keep({**FAILED, **moment(), "name": f"{part}: broke off, {type(error).__name__}: {error}", "part": part})
+        say(f"measured:  {part} in {time.monotonic() - start:.0f} s")
+
+
+def moment() -> Row:
+    """When a row was measured, and how busy the machine was in the minute before."""
+    return {"measured_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "load": round(os.getloadavg()[0], 1)}
+
+
+class Report:
+    """``bench/report.json``, written anew with each row. Rows of parts that are not measured now stay in it, unless
+    they were quick ones and these are not, or the other way round."""
+
+    def __init__(self, parts: Iterable[str], *, quick: bool) -> None:
+        self._about = {**environment(), "quick": quick}
+        old = json.loads(REPORT.read_text()) if REPORT.exists() else {}
+        replaced = set(parts)
+        usable = old.get("rows", []) if old.get("quick") == quick else []
+        self._old = [r for r in usable if r["part"] not in replaced and r.get("measured_at")]
+        self.new: list[Row] = []
+        self._write()
+
+    def keep(self, row: Row) -> None:
+        self.new.append(row)
+        self._write()
+
+    @property
+    def rows(self) -> list[Row]:
+        """Of all parts, in their order."""
+        order = list(PARTS)
+        return sorted([*self._old, *self.new], key=lambda row: order.index(row["part"]))
+
+    def _write(self) -> None:
+        REPORT.write_text(json.dumps({**self._about, "rows": self.rows}, indent=2) + "\n")
 
 
 def number(value: Any) -> str:
@@ -72,14 +113,14 @@ def show(rows: list[Row], console: Console) -> None:
 
 def environment() -> dict[str, Any]:
     return {
-        "measured_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
 
 
-def document(rows: list[Row], about: dict[str, Any]) -> str:
+def document(rows: list[Row]) -> str:
+    about = environment()
     lines = [
         "============",
         "Measurements",
@@ -89,15 +130,24 @@ def document(rows: list[Row], about: dict[str, Any]) -> str:
         "run, medians; absolute figures depend on the machine and are here for orientation only. Without a ratio, the",
         "bar is a limit of our own figure. :doc:`measurement-notes` says how it was measured, and why a bar is missed.",
         "",
-        f"Measured {about['measured_at']} on {about['cores']} cores, Python {about['python']}.",
-        "",
-        ".. list-table::",
-        "   :header-rows: 1",
-        "",
+        f"Measured on {about['cores']} cores, Python {about['python']}.",
     ]
+    for part in dict.fromkeys(row["part"] for row in rows):
+        lines += _table(part, [row for row in rows if row["part"] == part])
+    return "\n".join(lines) + "\n"
+
+
+def _table(part: str, rows: list[Row]) -> list[str]:
+    """``load``: the longest queue of processes seen at the end of a measurement, which is ours alone if it is about
+    the number of cores."""
+    times, loads = sorted(row["measured_at"] for row in rows), [row["load"] for row in rows]
+    title = part.replace("-", " ").capitalize()
+    lines = ["", title, "=" * len(title), ""]
+    lines += [f"{times[0]} to {times[-1]}; load average of the machine {min(loads)} to {max(loads)}.", ""]
+    lines += [".. list-table::", "   :header-rows: 1", "   :widths: 46 9 9 9 9 9 9", ""]
     for cells in [COLUMNS, *([number(r.get(c)) if c not in ("name", "unit") else r[c] for c in COLUMNS] for r in rows)]:
         lines += [f"   {'*' if i == 0 else ' '} - {cell}" for i, cell in enumerate(cells)]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def main() -> int:
@@ -107,13 +157,15 @@ def main() -> int:
     parser.add_argument("--document", action="store_true", help=f"rewrite {PAGE.relative_to(ROOT)}")
     arguments = parser.parse_args()
     console = Console()
-    rows = measure(arguments.parts or PARTS, quick=arguments.quick, say=lambda text: console.print(text, style="dim"))
-    about = {**environment(), "quick": arguments.quick}
-    REPORT.write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n")
-    show(rows, console)
-    if arguments.document:
-        PAGE.write_text(document(rows, about))
-    missed = [row["name"] for row in rows if row["holds"] is False]
+    parts = arguments.parts or list(PARTS)
+    report = Report(parts, quick=arguments.quick)
+    try:
+        measure(parts, quick=arguments.quick, say=lambda text: console.print(text, style="dim"), keep=report.keep)
+    finally:
+        show(report.new, console)
+        if arguments.document:
+            PAGE.write_text(document(report.rows))
+    missed = [row["name"] for row in report.new if row["holds"] is False]
     return 1 if missed and not arguments.quick else 0  # sizes of a quick run are too small to judge
 
 

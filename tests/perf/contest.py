@@ -136,7 +136,8 @@ def nbd_server(
     """qemu-nbd in front of ``image``: its URI and pid."""
     path = Path(tempfile.mkdtemp(prefix="contest-", dir="/tmp")) / "nbd"
     command = ["qemu-nbd", "-t", "-e", "16", "-f", format, "-k", str(path), *options]
-    process = subprocess.Popen([*command, *([] if writable else ["-r"]), str(image)])
+    quiet = subprocess.DEVNULL  # it complains of each client that hangs up, as those that look whether it listens do
+    process = subprocess.Popen([*command, *([] if writable else ["-r"]), str(image)], stderr=quiet)
     try:
         await_listener(process, path)
         yield f"nbd+unix:///?socket={path}", process.pid

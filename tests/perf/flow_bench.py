@@ -51,14 +51,12 @@ HUGE = Disk("2 TiB, 1 GiB of data", 2048 * GIB, GIB)
 SMALL_HUGE = Disk("2 TiB, 256 MiB of data", 2048 * GIB, 256 * MIB)
 
 
-def run(rounds: int = 5, *, quick: bool = False, only: str | None = None) -> list[Row]:
+def run(rounds: int = 5, *, quick: bool = False, only: str | None = None) -> Iterator[Row]:
     rounds = 1 if quick else rounds
     parts = {"nbd": nbd_rows, "distant": distant_rows, "at-once": at_once_rows, "huge": huge_rows}
-    rows: list[Row] = []
     for name, part in parts.items():
         if only in (None, name):
-            rows += part(rounds, quick)
-    return rows
+            yield from part(rounds, quick)
 
 
 def ours(rig: Rig, *, number: int = 0, options: CopyOptions | None = None) -> None:

@@ -47,20 +47,17 @@ FLAGS = {"qemu-img": (), "qemu-img -W -m 16": ("-W", "-m", "16")}
 DISKS, QUICK = (SPARSE, Disk("1 GiB dense", GIB, GIB)), (SMALL_SPARSE, SMALL_DENSE)
 
 
-def run(quick: bool = False, rounds: int = 5) -> list[Row]:
-    rows: list[Row] = []
+def run(quick: bool = False, rounds: int = 5) -> Iterator[Row]:
     with roomy_folder() as folder:
         for disk in QUICK if quick else DISKS:
-            rows += measure(disk, 3 if quick else rounds, folder)
+            yield from measure(disk, 3 if quick else rounds, folder)
         if shutil.which("mkfs.ext4"):
-            rows += measure_live((256 * MIB) if quick else GIB, 3, folder)
-    return rows
+            yield from measure_live((256 * MIB) if quick else GIB, 3, folder)
 
 
-def measure(disk: Disk, rounds: int, folder: Path) -> list[Row]:
+def measure(disk: Disk, rounds: int, folder: Path) -> Iterator[Row]:
     raw, vmdk = make_disk(folder / "disk.raw", disk), folder / "disk.vmdk"
     program("qemu-img", "convert", "-O", "vmdk", "-o", "subformat=streamOptimized", str(raw), str(vmdk))
-    rows: list[Row] = []
     cases: list[tuple[str, Path, Callable[[Path, Path], contextlib.AbstractContextManager[Rig]], float]] = [
         ("stream-optimized VMDK to QCOW2", vmdk, _file, VMDK_BAR),
         ("stream-optimized VMDK to NBD", vmdk, _export, VMDK_BAR),
@@ -71,10 +68,9 @@ def measure(disk: Disk, rounds: int, folder: Path) -> list[Row]:
         for peer, flags in FLAGS.items():
             work[peer] = partial(_theirs, source, flags)
         found = contest(work, rounds, partial(stage, raw, folder))
-        rows += _rows(f"{name}, {disk.name}", found, bar)
+        yield from _rows(f"{name}, {disk.name}", found, bar)
     for path in (raw, vmdk):
         path.unlink()
-    return rows
 
 
 def _rows(name: str, found: dict[str, Sample], bar: float) -> list[Row]:

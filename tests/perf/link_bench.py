@@ -49,13 +49,11 @@ GAIN_BAR, COST_BAR = 0.75, 1.05  # of the wall without compression: program code
 WIRE = 40 * MIB  # bytes per second of the slow wire
 
 
-def run(rounds: int = 5, *, quick: bool = False, only: str | None = None) -> list[Row]:
+def run(rounds: int = 5, *, quick: bool = False, only: str | None = None) -> Iterator[Row]:
     rounds = 3 if quick else rounds
-    rows: list[Row] = []
     for name, part in {"tls": tls_rows, "zstd": zstd_rows}.items():
         if only in (None, name):
-            rows += part(rounds, quick)
-    return rows
+            yield from part(rounds, quick)
 
 
 def ours(
@@ -118,7 +116,8 @@ def tls_server(folder: Path, image: Path) -> Iterator[tuple[str, int]]:
         port = probe.getsockname()[1]
     secure = f"tls-creds-x509,id=t,endpoint=server,dir={store},verify-peer=on"
     command = ["qemu-nbd", "-t", "-e", "16", "-f", "raw", "--object", secure, "--tls-creds", "t"]
-    process = subprocess.Popen([*command, "-b", "127.0.0.1", "-p", str(port), str(image)])
+    where = ["-b", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen([*command, *where, str(image)], stderr=subprocess.DEVNULL)
     try:
         await_port(process, port)
         yield f"nbds://localhost:{port}/?tls-certificates={store}", process.pid

@@ -48,15 +48,13 @@ CHANGED = 0.01
 GRAIN = 64 << 10  # of the dirty bitmap
 
 
-def run(rounds: int = 5, *, quick: bool = False, only: str | None = None) -> list[Row]:
+def run(rounds: int = 5, *, quick: bool = False, only: str | None = None) -> Iterator[Row]:
     rounds = 1 if quick else rounds
-    rows: list[Row] = []
     if only in (None, "cost"):
         for disk in (SMALL_DENSE,) if quick else (SPARSE, DENSE):
-            rows += cost_rows(disk, rounds)
+            yield from cost_rows(disk, rounds)
     if only in (None, "increment"):
-        rows += increment_rows(SMALL_SPARSE if quick else SPARSE, rounds)
-    return rows
+        yield from increment_rows(SMALL_SPARSE if quick else SPARSE, rounds)
 
 
 class Bare:
