@@ -74,7 +74,7 @@ packages:
 	@tools/packages.sh
 
 packages-integration:
-	@tools/packages.sh integration
+	@tools/packages.sh integration openstack
 
 $(READY): requirements.txt test-requirements.txt setup.cfg pyproject.toml tools/venv.sh tools/link_debian_modules.py \
     | packages

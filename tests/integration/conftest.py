@@ -13,6 +13,14 @@ import pytest
 
 from tests.integration.libvirt_host import LibvirtHost, running
 from tests.integration.libvirt_lab import Lab
+from tests.lab import fixtures as clouds
+from tests.lab.fixtures import lab_clouds, new_cloud, new_fake_cloud, old_cloud, old_fake_cloud
+
+__all__ = ["lab_clouds", "new_cloud", "new_fake_cloud", "old_cloud", "old_fake_cloud"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    clouds.mark(items)
 
 
 @pytest.fixture(scope="session")

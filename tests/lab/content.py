@@ -14,6 +14,7 @@ from tests.lab import places
 from tests.lab.cloud import Cloud
 from tests.lab.images import as_qcow2
 from tests.lab.places import LAB, PASSWORD, REGION
+from tests.lab.processes import LabError
 from tests.lab.spec import CloudSpec
 
 GUEST_IMAGE = "lab-guest"
@@ -79,19 +80,24 @@ def guest_images(spec: CloudSpec) -> dict[str, Path]:
 def _image(connection: Any, name: str, path: Path) -> None:
     """Its file name holds the key of its content: an image of another one is replaced."""
     present = connection.image.find_image(name)
-    if present and present.properties.get("lab_file") == path.name:
+    if present and present.status == "active" and present.properties.get("lab_file") == path.name:
         return
     if present:
         connection.image.delete_image(present)
-    connection.image.upload_image(
+    connection.image.create_image(
         name=name,
         filename=str(path),
         disk_format="qcow2",
         container_format="bare",
         visibility="public",
         min_disk=1,
+        allow_duplicates=True,
+        wait=True,
         lab_file=path.name,
     )
+    status = connection.image.find_image(name).status
+    if status != "active":
+        raise LabError(f"image {name} is {status}")
 
 
 def _networks(connection: Any, spec: CloudSpec) -> None:
