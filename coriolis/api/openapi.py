@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from coriolis.api import cursor
 from coriolis.api.answers import EVENT_STREAM
 from coriolis.api.dispatch import Route
 from coriolis.api.errors import FAULTS
@@ -21,6 +22,7 @@ VERSION = "1.0"
 _HOLE = re.compile(r"\{([^}]+)\}")
 _NAMES: Json = {"type": "array", "items": {"type": "string"}}
 _WHOLE: Json = {"type": "integer", "minimum": 0}
+_SINCE: Json = {"type": "string", "pattern": cursor.PATTERN}
 _SECONDS: Json = {"type": "number", "minimum": 0}
 _BASE64: Json = {"type": "string", "contentEncoding": "base64url"}
 
@@ -35,7 +37,7 @@ QUERY: dict[str, tuple[Json, str]] = {
     "env": (_BASE64, "Options of the environment as a JSON object; unknown keys are ignored"),
     "options": (_BASE64, "Names of the options that are wanted, as a JSON list"),
     "refresh": ({"type": "boolean"}, "Accepted for older clients: what a platform says is never older than the call"),
-    "since": (_WHOLE, "Wait until there are events after the one with this id, and give those"),
+    "since": (_SINCE, "Wait until there are events after the one with this id, or after an answer's since; give those"),
     "timeout": (_SECONDS, "Wait at most so many seconds"),
     "dry_run": ({"type": "boolean"}, "Check and plan only, make nothing"),
     "delete_disks": ({"type": "boolean"}, "Also delete its disks on the destination"),
@@ -68,7 +70,7 @@ ERROR = record(
 )
 
 _STREAM_HEADERS: tuple[Json, ...] = (
-    {"name": "Last-Event-ID", "in": "header", "schema": _WHOLE, "description": "Go on after this event"},
+    {"name": "Last-Event-ID", "in": "header", "schema": _SINCE, "description": "Go on after this event"},
 )
 
 _EVERY = (400, 404, 503)  # a bad query or path; the database may be away

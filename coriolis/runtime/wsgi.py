@@ -3,16 +3,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from cheroot import server, wsgi
+from cheroot import errors, server, wsgi
 from cheroot.makefile import MakeFile
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 
 MAX_HEAD_BYTES = 65536
+_NO_TLS = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 48\r\n\r\n"
+    b"This port speaks HTTPS, and the request was HTTP"
+)
 
 
 class _Patience:
@@ -46,6 +53,7 @@ class _Request(server.HTTPRequest):
     def parse_request(self) -> None:
         patience: _Patience = self.conn.patience
         patience.until = time.monotonic() + self.server.head_seconds
+        self.conn.shake_hands(self.server.head_seconds)
         super().parse_request()
         patience.until = time.monotonic() + self.server.body_seconds
 
@@ -67,6 +75,33 @@ class _Connection(server.HTTPConnection):
             return makefile(self.patience if "r" in mode else given, mode, size)
 
         super().__init__(of, connection, make)
+        self._is_greeted = not isinstance(connection, ssl.SSLSocket)
+
+    def shake_hands(self, seconds: float) -> None:
+        """The TLS handshake, once. :raises FatalSSLAlert: it does not come about; the connection is closed"""
+        if self._is_greeted:
+            return
+        self._is_greeted = True
+        usual = self.socket.gettimeout()
+        self.socket.settimeout(seconds)
+        try:
+            self.socket.do_handshake()
+        except OSError as error:
+            if isinstance(error, ssl.SSLError) and "HTTP_REQUEST" in str(error.reason):
+                with contextlib.suppress(OSError):
+                    socket.socket.sendall(self.socket, _NO_TLS)  # below TLS
+            raise errors.FatalSSLAlert(*error.args) from error
+        finally:
+            self.socket.settimeout(usual)
+
+
+class _LateHandshake(BuiltinSSLAdapter):
+    """Leaves the handshake to the thread that serves the connection. cheroot does it where it accepts connections, so
+    that one client that is slow in it would keep all others waiting."""
+
+    def wrap(self, sock: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
+        wrapped = self.context.wrap_socket(sock, do_handshake_on_connect=False, server_side=True)
+        return wrapped, {"wsgi.url_scheme": "https", "HTTPS": "on"}
 
 
 class _Server(wsgi.Server):
@@ -101,7 +136,7 @@ class WsgiService:
         self._server.body_seconds = body_seconds
         self._server.max_request_header_size = MAX_HEAD_BYTES
         if certificate_file:
-            self._server.ssl_adapter = BuiltinSSLAdapter(certificate_file, key_file)
+            self._server.ssl_adapter = _LateHandshake(certificate_file, key_file)
         self.application = application
         self._bound = False
         self._on_stop = on_stop

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
@@ -66,6 +66,18 @@ def after(conn: Connection, execution_id: str, event_id: int, limit: int) -> lis
     """The next events of an execution after this one, which need not exist, oldest first."""
     query = select(event).where(event.c.execution_id == execution_id, event.c.id > event_id)
     return [load(Event, row) for row in conn.execute(query.order_by(event.c.id).limit(limit))]
+
+
+def among(conn: Connection, execution_id: str, ids: Collection[int]) -> list[Event]:
+    """Those of these events that the execution has, oldest first."""
+    query = select(event).where(event.c.id.in_(list(ids)), event.c.execution_id == execution_id)
+    return [load(Event, row) for row in conn.execute(query.order_by(event.c.id))]
+
+
+def written(conn: Connection, last: int, count: int) -> dict[int, dt.datetime]:
+    """Which of the ``count`` ids up to ``last`` exist, of whatever execution, and since when."""
+    query = select(event.c.id, event.c.created_at).where(event.c.id > last - count, event.c.id <= last)
+    return {row[0]: row[1] for row in conn.execute(query)}
 
 
 def of_tasks(conn: Connection, task_ids: Sequence[str], limit_each: int | None = None) -> dict[str, list[Event]]:

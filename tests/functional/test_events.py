@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy import func, select
 from webtest import TestApp
 
 from coriolis.api.app import make_app, make_watch
@@ -23,6 +24,7 @@ from coriolis.runtime.secrets import Vault
 from coriolis.runtime.wsgi import WsgiService
 from coriolis.store import events
 from coriolis.store.engine import Database
+from coriolis.store.tables import event
 from tests.functional.desk import PREFIX, TOKEN
 from tests.functional.graph import finish, grow
 from tests.functional.test_frame import NOWHERE, error
@@ -221,6 +223,59 @@ def test_many_streams_take_nothing_from_others(
         stream.close()
     say(db, run_id, "For nobody")  # they notice when they are told something
     until(lambda: not occupied(server, migration))
+
+
+def late(db: Database, run_id: str) -> tuple[int, int]:
+    """An event, before which another transaction has written one and not committed it. Gives their ids."""
+    with db.writer() as conn:
+        newest = conn.execute(select(func.max(event.c.id))).scalar_one()
+        conn.execute(event.insert(), written(newest + 2, run_id, db))
+    return newest + 1, newest + 2
+
+
+def written(key: int, run_id: str, db: Database) -> dict[str, Any]:
+    return {"id": key, "execution_id": run_id, "level": "INFO", "message": f"number {key}", "created_at": db.utcnow()}
+
+
+def commit(db: Database, run_id: str, key: int) -> None:
+    with db.writer() as conn:
+        conn.execute(event.insert(), written(key, run_id, db))
+
+
+def test_what_commits_late_is_not_missed_by_polls(
+    server: WsgiService, db: Database, migration: dict[str, Any], run_id: str
+) -> None:
+    _, before = ask(server, url(migration, "?since=0"))
+    early, first = late(db, run_id)
+    _, answer = ask(server, url(migration, f"?since={before['since']}"))
+    assert [one["id"] for one in answer["events"]] == [str(first)]
+    timer = threading.Timer(2.0, commit, (db, run_id, early))
+    timer.start()
+    _, answer = ask(server, url(migration, f"?since={answer['since']}&timeout=60"))
+    timer.join()
+    assert [one["id"] for one in answer["events"]] == [str(early)]
+    assert answer["events"][0]["index"] == len(before["events"])
+    _, answer = ask(server, url(migration, f"?since={answer['since']}&timeout=0"))
+    assert (answer["events"], answer["since"]) == ([], str(first))
+
+
+def test_what_commits_late_is_not_missed_by_streams(
+    server: WsgiService, db: Database, migration: dict[str, Any], run_id: str
+) -> None:
+    stream = Stream(server.port, url(migration))
+    early, first = late(db, run_id)
+    heard = (one for one in stream.messages() if one.get("event") == "event")
+    seen = next(one for one in heard if json.loads(one["data"])["id"] == str(first))
+    stream.close()
+    again = Stream(server.port, url(migration), {"Last-Event-ID": seen["id"]})
+    timer = threading.Timer(2.0, commit, (db, run_id, early))
+    timer.start()
+    messages = again.messages()
+    assert json.loads(next(one for one in messages if one.get("event") == "event")["data"])["id"] == str(early)
+    timer.join()
+    say(db, run_id, "more")
+    assert json.loads(next(one for one in messages if one.get("event") == "event")["data"])["message"] == "more"
+    again.close()
 
 
 def test_streams_end_with_the_service(server: WsgiService, migration: dict[str, Any], run_id: str) -> None:

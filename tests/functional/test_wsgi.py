@@ -5,14 +5,22 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import datetime as dt
 import socket
+import ssl
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from coriolis.runtime.wsgi import WsgiService
+
+DAY = dt.timedelta(days=1)
 
 
 def application(_environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -106,3 +114,74 @@ def test_patience_begins_anew_with_each_request_of_a_connection(hurried: WsgiSer
 def test_a_head_without_end_is_refused(hurried: WsgiService) -> None:
     answer = ask(hurried, b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 200_000)
     assert answer.startswith(b"HTTP/1.1 413")
+
+
+# ---- TLS -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Certificate and key of localhost in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + DAY)
+    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    path.touch(mode=0o600)
+    path.write_bytes(
+        made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return path
+
+
+@pytest.fixture
+def secure(certificate: Path) -> Iterator[WsgiService]:
+    """Two threads, and more patience than cheroot has with a handshake."""
+    path = str(certificate)
+    service = WsgiService(
+        application, address="127.0.0.1", port=0, threads=2, head_seconds=60, certificate_file=path, key_file=path
+    )
+    service.start()
+    yield service
+    service.stop()
+
+
+def ask_securely(service: WsgiService, certificate: Path) -> bytes:
+    context = ssl.create_default_context(cafile=str(certificate))
+    with (
+        socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection,
+        context.wrap_socket(connection, server_hostname="localhost") as secured,
+    ):
+        for _ in range(2):  # the connection is kept
+            secured.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"ok"):
+                answer += secured.recv(4096)
+        return answer
+
+
+def test_a_slow_handshake_holds_nobody_up(secure: WsgiService, certificate: Path) -> None:
+    with socket.create_connection(("127.0.0.1", secure.port), timeout=60) as slow:
+        slow.sendall(b"\x16\x03\x01")  # a handshake begins, and does not go on
+        assert ask_securely(secure, certificate).startswith(b"HTTP/1.1 200 OK")
+        slow.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            slow.recv(1)  # it was not cut off to answer us
+    assert ask_securely(secure, certificate).startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize("start", [b"", b"\x16\x03\x01\x00\x05hello", b"SSH-2.0-x\r\n"])
+def test_who_speaks_no_tls_is_sent_away(secure: WsgiService, certificate: Path, start: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", secure.port), timeout=60) as connection:
+        connection.sendall(start)
+        connection.shutdown(socket.SHUT_WR)
+        assert b"HTTP" not in b"".join(iter(lambda: connection.recv(4096), b""))
+    assert ask_securely(secure, certificate).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_http_to_https_is_told(secure: WsgiService) -> None:
+    answer = ask(secure, b"GET / HTTP/1.1")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"HTTPS" in answer

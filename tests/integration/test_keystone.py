@@ -27,8 +27,9 @@ from coriolis.providers import registry
 from coriolis.rpc import messages
 from coriolis.rpc.local_bus import LocalBus
 from coriolis.runtime import identity
-from coriolis.runtime.secrets import Vault
-from coriolis.store import sessions
+from coriolis.runtime.secrets import Lent, Vault
+from coriolis.runtime.trusts import Trustee, Trusts
+from coriolis.store import events, executions, sessions
 from coriolis.store.engine import Database
 from coriolis.store.tables import metadata
 from tests.functional.desk import SESSION, Desk
@@ -179,6 +180,64 @@ def test_an_expired_token_is_refused(cloud: Cloud, free_port: Callable[[], int])
     assert api.get("/v1/endpoints").status_int == 200
     time.sleep(seconds)
     refused(api.get("/v1/endpoints", expect_errors=True), 401)
+
+
+def test_a_stream_ends_with_its_token(cloud: Cloud, free_port: Callable[[], int]) -> None:
+    """Who comes back with a token that has ended is refused, and who comes back with a new one misses nothing."""
+    made = migration_of(cloud, "ours")
+    path = f"/v1/migrations/{made['id']}/events"
+    config = keystone_server.configure(cloud.config, 6)
+    with keystone_server.serving(config, free_port()) as url:
+        token = cloud.keystone.token("member-ours", "ours", url)
+    headers = {"Accept": "text/event-stream"}
+    text = cloud.with_token(token).get(path, headers=headers).text  # until the server ends it
+    assert "event: end" not in text
+    last = re.findall(r"^id: (.*)$", text, re.MULTILINE)[-1]
+    headers["Last-Event-ID"] = last
+    refused(cloud.with_token(token).get(path, headers=headers, expect_errors=True), 401)
+    with cloud.db.writer() as conn:
+        (run,) = executions.latest(conn, [made["id"]]).values()
+        new = events.NewEvent(execution_id=run.id, level="INFO", message="while nobody listened")
+        events.append(conn, [new], cloud.db.utcnow())
+    grown = cloud.client("member-ours", "ours").get(f"{path}?since={last}").json
+    assert [one["message"] for one in grown["events"]] == ["while nobody listened"]
+
+
+def test_a_question_takes_the_callers_token_along(cloud: Cloud, tmp_path: Path) -> None:
+    """Sealed, where a secret has to be read; and a job takes a trust instead."""
+    trustee = Trustee(auth_type="password", auth={"auth_url": cloud.keystone.url, "username": "x", "password": "x"})
+    bus, vault = LocalBus(threads=2), Vault([Fernet.generate_key().decode()])
+    asked: list[messages.ProviderCall] = []
+
+    def worker(call: messages.ProviderCall) -> messages.ProviderReply:
+        asked.append(call)
+        null = registry.load("null").schemas
+        return messages.ProviderReply(value=null if call.operation == "schemas" else None)
+
+    bus.serve(messages.WORKER, SESSION, {"provider": worker})
+    app = make_app(
+        ApiSettings(), cloud.db, bus, vault, identity.keystone(conf(tmp_path, cloud.keystone)),
+        registry=CollectorRegistry(), trusts=Trusts(trustee),
+    )  # fmt: skip
+    token = cloud.keystone.token("member-ours", "ours")
+    api = TestApp(app, extra_environ={"HTTP_X_AUTH_TOKEN": token})
+    for info in ({"secret_ref": "https://barbican/v1/secrets/1"}, {}):
+        body = {"endpoint": {"name": "e", "type": "null", "connection_info": info}}
+        made = api.post_json("/v1/endpoints", body).json["endpoint"]
+        api.get(f"/v1/endpoints/{made['id']}/networks")
+        api.post_json(f"/v1/endpoints/{made['id']}/actions", {"validate-connection": None})
+        job = {"origin_endpoint_id": made["id"], "destination_endpoint_id": made["id"], "instances": ["null-0000001"]}
+        api.post_json("/v1/migrations?dry_run=true", {"migration": job})
+        sent = [call.endpoint.token for call in asked if call.operation != "schemas" and call.endpoint]
+        assert len(sent) >= 3
+        if info:
+            own = {vault.unseal_token(one or "") for one in sent}
+            assert own == {Lent(token=token, project_id=cloud.projects["ours"])}
+            assert token not in repr(asked)
+        else:
+            assert set(sent) == {None}
+        asked.clear()
+    bus.close()
 
 
 def test_an_unscoped_token_is_refused(cloud: Cloud) -> None:
