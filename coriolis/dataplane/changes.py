@@ -23,11 +23,13 @@ def changed_blocks(blocks: Iterable[tuple[int, int]], size: int) -> list[Extent]
     return _laid_out([(offset, length, Kind.DATA) for offset, length in blocks], size, Kind.UNCHANGED)
 
 
-def rbd_diff(text: str, size: int, *, since_snapshot: bool) -> list[Extent]:
-    """From the output of ``rbd diff --format json``. With ``--from-snap`` (``since_snapshot``) what is not listed is
-    UNCHANGED; without it, it was never written and is ZERO. What is listed as not existing was discarded: ZERO.
+def rbd_diff(text: str, size: int, *, since_snapshot: bool, earlier_size: int | None = None) -> list[Extent]:
+    """From the output of ``rbd diff --format json``, exact or with ``--whole-object``. With ``--from-snap``
+    (``since_snapshot``) what is not listed is UNCHANGED; without it, it was never written and is ZERO. What is listed
+    as not existing was discarded: ZERO. ``earlier_size``: of the disk at the earlier snapshot; what lies behind it
+    is new, and ZERO where nothing is listed: Ceph does not say that a disk has grown.
 
-    Never run against a Ceph cluster: written from the format of the program's output. Raises `SourceError`.
+    In a clone, what is listed as not existing may show its parent: read it. Raises `SourceError`.
     """
     try:
         items = json.loads(text)
@@ -36,6 +38,8 @@ def rbd_diff(text: str, size: int, *, since_snapshot: bool) -> list[Extent]:
         listed = [(int(item["offset"]), int(item["length"]), _exists(item["exists"])) for item in items]
     except (ValueError, TypeError, KeyError) as error:
         raise SourceError(f"the output of rbd diff is not understood: {error!r}", retryable=False) from None
+    if earlier_size is not None and earlier_size < size:
+        listed.append((earlier_size, size - earlier_size, Kind.ZERO))
     return _laid_out(listed, size, Kind.UNCHANGED if since_snapshot else Kind.ZERO)
 
 

@@ -70,6 +70,9 @@ def connect_source(source: NbdSource, options: CopyOptions) -> list[nbd.Connecti
         rest = [nbd.connect(source.uri, timeout=options.stall_seconds) for _ in range(several - 1)]
     except nbd.Failed as error:
         raise SourceError(f"{error}; check that the source's export is there") from None
+    if source.channel is not None:
+        for connection in (first, *rest):
+            connection.channel = source.channel()
     if source.size is not None and first.size < source.size:
         raise SourceShrank(
             f"{first.label} has {first.size} bytes, {source.size} were announced; start with a new snapshot"

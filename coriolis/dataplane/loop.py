@@ -63,7 +63,10 @@ class Loop:
 
     def read(self, connection: Connection, view: memoryview, offset: int, *, then: Callable[[int], None]) -> None:
         """Reads into ``view``. ``then`` gets an errno, 0 for success, in `turn` or `drain`. Raises `Lost`."""
-        self._transfer(connection, connection.handle.aio_pread, view[:], offset, then)
+        if connection.channel is None:
+            self._transfer(connection, connection.handle.aio_pread, view[:], offset, then)
+        else:
+            connection.channel.read(view, offset, lambda code: self._post(partial(then, code)))
 
     def write(self, connection: Connection, view: memoryview, offset: int, *, then: Callable[[int], None]) -> None:
         """Writes ``view``, which must not change before the end."""
@@ -162,10 +165,14 @@ class Loop:
                 work()
             except BaseException as error:  # noqa: BLE001 - raised again in the loop's thread
                 then = partial(_raise, error)
-            self._events.append(then)
-            if self._asleep:
-                self._asleep = False
-                os.eventfd_write(self._wake, 1)
+            self._post(then)
+
+    def _post(self, event: Callable[[], None]) -> None:
+        """From any thread."""
+        self._events.append(event)
+        if self._asleep:
+            self._asleep = False
+            os.eventfd_write(self._wake, 1)
 
     def _register(self, fd: int) -> None:
         connection = self._by_fd[fd]

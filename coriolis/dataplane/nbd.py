@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from coriolis.dataplane import errors
 from coriolis.dataplane.extents import merge, overlay
-from coriolis.dataplane.types import Extent, Kind
+from coriolis.dataplane.types import Channel, Extent, Kind
 
 libnbd: Any = None
 try:
@@ -52,6 +52,7 @@ class Connection:
             raise errors.ToolMissing("the libnbd binding is missing: apt install python3-libnbd, and link it in")
         self.label = public_uri(uri)
         self.timeout = timeout
+        self.channel: Channel | None = None  # a shorter way to read the same bytes
         self.handle: Handle = libnbd.NBD()
         # Not clearing each buffer before each read saves a pass over memory. What a lying server leaves unfilled
         # then holds older bytes of the same disk: the caller's buffers are new, and used for one disk only.
@@ -117,6 +118,8 @@ class Connection:
 
     def close(self) -> None:
         """Says goodbye if the server listens, and lets go."""
+        if self.channel is not None:
+            self.channel.close()
         handle, self.handle = self.handle, None
         if handle is not None and handle.aio_is_ready():
             try:

@@ -8,7 +8,7 @@ import enum
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from coriolis.dataplane.pace import Pace
@@ -39,6 +39,16 @@ class Extent:
         return self.offset + self.length
 
 
+class Channel(Protocol):
+    """A way to read an export besides its connections."""
+
+    def read(self, view: memoryview, offset: int, done: Callable[[int], None]) -> None:
+        """Fills ``view`` with the bytes from ``offset``; then ``done`` is called in a thread, with an errno or 0."""
+
+    def close(self) -> None:
+        """May be called at any time; what was not read ends with an errno."""
+
+
 class DiskFormat(enum.Enum):
     """Image formats by their QEMU driver name."""
 
@@ -59,7 +69,7 @@ class NbdSource:
     has no bitmap. ``size``: what the caller believes the disk's size to be; a shorter export is
     refused. ``identity``: a token that changes whenever the bytes may have changed (a snapshot or
     checkpoint id). Without it a later call never trusts earlier bytes: it reads everything again and writes
-    what differs.
+    what differs. ``channel``: opens a shorter way to the same bytes than ``uri``; raises `DataplaneError`.
     """
 
     uri: str
@@ -68,6 +78,7 @@ class NbdSource:
     base_identity: str | None = None
     size: int | None = None
     identity: str | None = None
+    channel: Callable[[], Channel] | None = dataclasses.field(default=None, repr=False, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -174,7 +174,8 @@ def test_nothing_readable_passes_over_the_wire(tmp_path: Path, certificates: Pat
             reach(("127.0.0.1", port), name=SOURCE, credentials=credentials[1], export="disk", mode="off") as here,
         ):
             sink = FileSink(path=tmp_path / f"copy-{seen}.raw")
-            copy_disk(NbdSource(uri=here.uri), sink, journal=tmp_path / f"journal-{seen}", epoch=1)
+            source = NbdSource(uri=here.uri, channel=here.channel)
+            copy_disk(source, sink, journal=tmp_path / f"journal-{seen}", epoch=1)
         assert len(passed) > 4 * MIB
         assert (secret in passed) is seen
 

@@ -67,7 +67,7 @@ def ours(
         reach(("127.0.0.1", through(offered.port)), name=SOURCE, credentials=destination, mode=mode) as here,
     ):
         copy_disk(
-            NbdSource(uri=here.uri, identity="bench"),
+            NbdSource(uri=here.uri, identity="bench", channel=here.channel),
             NbdSink(uri=rig.uris["sink"]),
             journal=Path(rig.uris["folder"]) / "journal",
             epoch=1,

@@ -28,7 +28,7 @@ _SIMPLE = struct.Struct(">IIQ")  # magic, error, cookie
 _CHUNK = struct.Struct(">IHHQI")  # magic, flags, type, cookie, length
 _SIMPLE_MAGIC, _CHUNK_MAGIC = 0x67446698, 0x668E33EF
 _ERROR_CHUNK, _DONE_FLAG = 0x8001, 1
-_OPT_EXPORT_NAME, _OPT_GO, _OPT_STARTTLS, _REP_ACK = 1, 7, 5, 1
+_OPT_EXPORT_NAME, _OPT_STARTTLS, _OPT_GO, _OPT_STRUCTURED, _REP_ACK = 1, 5, 7, 8, 1
 _WRITE, _DISCONNECT = 1, 2
 COMMANDS = {"pread": 0, "pwrite": 1, "flush": 3, "trim": 4, "zero": 6, "extents": 7}
 _STEP = 1 << 18
@@ -118,7 +118,9 @@ class Connection:
             if option in (_OPT_EXPORT_NAME, _OPT_STARTTLS):
                 raise Closed  # an old client, or one that hides what it says
             self._server.sendall(head + _exactly(self._client, length))
-            if self._replies() and option == _OPT_GO:
+            agreed = self._replies()
+            self._structured |= agreed and option == _OPT_STRUCTURED
+            if agreed and option == _OPT_GO:
                 break
         threading.Thread(target=self._run, args=(self._answers,), daemon=True).start()
         self._requests()
@@ -152,9 +154,9 @@ class Connection:
                 _pass(self._client, self._server, length)
 
     def _refuse(self, kind: int, cookie: int, code: int) -> None:
-        """With structured replies, which every modern client asks for, a read must get one; the others may."""
+        """With structured replies, which most clients ask for, a read must get one; the others may."""
         with self._write:
-            if kind in (0, 7):
+            if self._structured and kind in (0, 7):
                 payload = struct.pack(">IH", code, 0)
                 head = _CHUNK.pack(_CHUNK_MAGIC, _DONE_FLAG, _ERROR_CHUNK, cookie, len(payload))
                 self._client.sendall(head + payload)

@@ -7,14 +7,19 @@ import contextlib
 import dataclasses
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from coriolis.dataplane.errors import DataplaneError
+from coriolis.dataplane.link import greeting
+from coriolis.dataplane.link.channel import Channel
 from coriolis.dataplane.link.credentials import CLEAR, Clear, Credentials
 from coriolis.dataplane.link.frames import Mode
+from coriolis.dataplane.link.greeting import Hello, Refused
 from coriolis.dataplane.link.relay import Order, write
+from coriolis.dataplane.link.secure import Way
 from coriolis.dataplane.server import Server, ServerFailed, private_folder, serve
 
 _LOG = logging.getLogger(__name__)
@@ -54,6 +59,15 @@ def offer(
         yield Offer(port=int((server.folder / "port").read_text()), pid=server.pid)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reached:
+    """``uri``: a local address for all that NBD can do. ``channel``: a shorter way to read (`NbdSource.channel`)."""
+
+    uri: str
+    pid: int
+    channel: Callable[[], Channel]
+
+
 @contextlib.contextmanager
 def reach(
     address: tuple[str, int],
@@ -62,13 +76,27 @@ def reach(
     credentials: Credentials | Clear,
     export: str = "",
     mode: Mode = "auto",
-) -> Iterator[Server]:
+) -> Iterator[Reached]:
     """Yields a local address for what is offered there by who can prove to be ``name``. ``export``: its NBD name.
 
     :raises LinkFailed: with the reason of either side. :raises BadCredentials: the files cannot be used
     """
     with _relay("reach", address, credentials, local=None, peers=(name,), mode=mode, export=export) as server:
-        yield server
+        yield Reached(
+            uri=server.uri, pid=server.pid, channel=partial(_channel, address, name, credentials, export, mode)
+        )
+
+
+def _channel(address: tuple[str, int], name: str, credentials: Credentials | Clear, export: str, mode: Mode) -> Channel:
+    known = credentials if isinstance(credentials, Credentials) else None
+
+    def dial(hello: Hello) -> Way:
+        return greeting.dial(address, name, known, dataclasses.replace(hello, mode=mode))
+
+    try:
+        return Channel(dial, export)
+    except (OSError, Refused) as error:
+        raise LinkFailed(f"no link to {address[0]}:{address[1]}: {error}") from None
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ import socket
 import ssl
 from typing import Any
 
-_PIECE = 512 << 10  # read from the socket at a time
+_PIECE = 128 << 10  # read from the socket at a time
+_SEND = 64 << 10  # encrypted and sent at a time: what passes through memory twice shall stay in the caches
 
 
 class SecureSocket:
@@ -44,8 +45,10 @@ class SecureSocket:
                 raise
 
     def sendall(self, data: Any) -> None:
-        self._tls.write(data)
-        self._plain.sendall(self._out.read())
+        view = memoryview(data)
+        for start in range(0, view.nbytes, _SEND):
+            self._tls.write(view[start : start + _SEND])
+            self._plain.sendall(self._out.read())
 
     def recv_into(self, view: memoryview) -> int:
         """0: the other side has ended."""

@@ -50,6 +50,7 @@ def source(job: Job, snapshot: Snapshot) -> Iterator[dataplane.NbdSource]:
             base_identity=remote.base_identity,
             size=remote.size,
             identity=remote.identity,
+            channel=here.channel,
         )
 
 
