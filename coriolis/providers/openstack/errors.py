@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenStack's errors as the provider API's five classes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from keystoneauth1 import exceptions as keystone
+from openstack import exceptions as sdk
+
+from coriolis.providers.api import Conflict, Gone, Invalid, ProviderError, Unauthorized, Unavailable
+
+#: HTTP status of an answer -> class. Others of 400 to 499 are Invalid, from 500 on Unavailable.
+_BY_STATUS: dict[int, type[ProviderError]] = {
+    401: Unauthorized,
+    403: Unauthorized,
+    404: Gone,
+    408: Unavailable,
+    409: Conflict,
+    410: Gone,
+    413: Conflict,  # Cinder: over quota
+    425: Unavailable,
+    429: Unavailable,
+}
+_QUOTA = "quota"  # Nova and Cinder answer 403 or 413 when a quota is used up, and say so only in the text
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status that an SDK or keystoneauth error carries."""
+    status = getattr(error, "status_code", None) or getattr(error, "http_status", None)
+    return int(status) if status else None
+
+
+def classify(error: Exception, doing: str) -> ProviderError:
+    """The provider error for what a service said while ``doing``."""
+    status, text = status_of(error), _text(error)
+    if status is not None:
+        kind = _BY_STATUS.get(status, Unavailable if status >= 500 else Invalid)
+        if status == 403 and _QUOTA in text.lower():
+            kind = Conflict
+        cure = "; the credentials lack the right to do this" if status == 403 and kind is Unauthorized else ""
+        return kind(f"{doing}: {text} (HTTP {status}){cure}", retry_after_seconds=_retry_after(error))
+    if isinstance(error, sdk.NotFoundException | keystone.EndpointNotFound | keystone.catalog.CatalogException):
+        return Gone(f"{doing}: {text}")
+    if isinstance(error, keystone.SSLError):
+        return Unauthorized(f"{doing}: {text}; give the CA as cacert, or set allow_untrusted")
+    if isinstance(error, keystone.AuthorizationFailure | keystone.MissingAuthPlugin):
+        return Unauthorized(f"{doing}: {text}")
+    if isinstance(error, sdk.DuplicateResource):
+        return Conflict(f"{doing}: {text}; give its id")
+    if isinstance(error, sdk.ConfigException | keystone.OptionError | keystone.MissingRequiredOptions):
+        return Invalid(f"{doing}: {text}")
+    return Unavailable(f"{doing}: {text}")
+
+
+def _text(error: Exception) -> str:
+    """What the service said, on one line."""
+    said = getattr(error, "details", None) or getattr(error, "message", None) or str(error) or type(error).__name__
+    return " ".join(str(said).split()).rstrip(".")
+
+
+def _retry_after(error: Exception) -> float | None:
+    response = getattr(error, "response", None)
+    value = (getattr(response, "headers", None) or {}).get("Retry-After", "")
+    return float(value) if value.isdigit() else None
+
+
+@contextlib.contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """:raises ProviderError: in place of any error of openstacksdk or keystoneauth in the block"""
+    try:
+        yield
+    except (sdk.SDKException, keystone.ClientException) as error:
+        raise classify(error, doing) from error
