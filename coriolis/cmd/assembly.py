@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -21,6 +22,7 @@ from coriolis.api.app import make_app, make_watch
 from coriolis.api.settings import ApiSettings
 from coriolis.commands.presence import Presence
 from coriolis.conductor.service import ConductorService, ConductorSettings
+from coriolis.conf import openstack
 from coriolis.domain.errors import Conflict, Invalid
 from coriolis.rpc.bus import Bus
 from coriolis.runtime import certificates, identity, launcher, local_token, secrets
@@ -160,6 +162,8 @@ def worker(conf: cfg.ConfigOpts, bus: Bus) -> WorkerService:
         release=release(),
         link=settings_of(LinkSettings, conf.link),
     )
+    if conf.openstack.ceph_clusters_file:
+        os.environ[openstack.CEPH_CLUSTERS] = conf.openstack.ceph_clusters_file  # providers run in children
     return WorkerService(settings, bus, vault_settings(conf))
 
 

@@ -10,9 +10,9 @@ from keystoneauth1 import loading as ks_loading
 from oslo_config import cfg
 from oslo_db import options as db_options
 
-from coriolis.conf import api, default, engine, link, metrics, secrets, trusts, worker
+from coriolis.conf import api, default, engine, link, metrics, openstack, secrets, trusts, worker
 
-MODULES: tuple[ModuleType, ...] = (default, api, engine, worker, link, secrets, metrics, trusts)
+MODULES: tuple[ModuleType, ...] = (default, api, engine, worker, link, openstack, secrets, metrics, trusts)
 BARBICAN_GROUP = "barbican"
 TRUSTEE_GROUP = "trustee"
 

@@ -36,7 +36,10 @@ KEPT_ENVIRONMENT = (
     "PYTHONPATH",
     "SSL_CERT_FILE",
     "REQUESTS_CA_BUNDLE",
-    "CORIOLIS_OVA_ROOTS",  # the operator's limit for paths that users name
+    # What the operator lets users of endpoints do: paths they may name, what of the worker's own they may use.
+    "CORIOLIS_OVA_ROOTS",
+    "CORIOLIS_LIBVIRT_OWN_RIGHTS",
+    "CORIOLIS_OPENSTACK_CEPH_CLUSTERS",
     "http_proxy",
     "https_proxy",
     "no_proxy",

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small real Ceph on the loopback: one monitor, one manager, one BlueStore OSD on a sparse file; cephx is on.
 
-``python -m tests.lab.ceph up|down|status|wipe|additions DIR``; ``additions`` writes what a cloud of the lab takes to keep
-volumes and images in it (``python -m tests.lab up --additions FILE``). Everything is below DIR, as the user who asks; ``up`` may be
-repeated and starts only what does not run, ``down`` keeps the data. The programs are those of Debian's ceph-mon,
-ceph-mgr and ceph-osd. The manager runs without its Python modules: only what it says of sizes is needed.
+``python -m tests.lab.ceph up|down|status|wipe|additions DIR``. Everything is below DIR, as the user who asks; ``up``
+may be repeated and starts only what does not run, ``down`` keeps the data. ``additions`` writes what makes a cloud of
+the lab keep volumes and images in it: ``python -m tests.lab up --additions FILE``. The programs are those of Debian's
+ceph-mon, ceph-mgr and ceph-osd. The manager runs without its Python modules: only what it says of sizes is needed.
 """
 
 from __future__ import annotations

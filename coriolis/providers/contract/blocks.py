@@ -9,7 +9,7 @@ from typing import Any
 
 import nbd
 
-from coriolis.dataplane import Sink, Source, open_sink, open_source
+from coriolis.dataplane import Kind, Sink, Source, open_sink, open_source
 
 _STEP = 1 << 20
 _BITMAP = "qemu:dirty-bitmap:"
@@ -41,9 +41,11 @@ def read_pieces(source: Source, pieces: list[tuple[int, int]]) -> list[bytes]:
 
 
 def changed_extents(source: Source, size: int) -> list[tuple[int, int]]:
-    """(offset, length) of what the source's bitmap marks as changed."""
+    """(offset, length) of what the source's bitmap, or list of changes, marks as changed."""
     with open_source(source) as export:
-        assert export.bitmap is not None, "an increment has to name its bitmap"
+        if export.changes is not None:
+            return [(each.offset, each.length) for each in export.changes if each.kind is not Kind.UNCHANGED]
+        assert export.bitmap is not None, "an increment has to name its bitmap, or list its changes"
         name = _BITMAP + export.bitmap
         with attached(export.uri, name) as handle:
             assert handle.can_meta_context(name), f"the export has no bitmap {export.bitmap}"

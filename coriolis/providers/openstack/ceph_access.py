@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which Ceph clusters the worker may enter by itself, for which cloud: said by the operator in a file, never by a user.
+
+A Cinder that keeps volumes in Ceph tells where: monitors, pool and image. The key that opens it is the operator's,
+and opens every tenant's volumes. So a key belongs to one cloud, named by its Keystone: what another cloud, which
+anybody may run, says about "its" volumes never meets that key.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from coriolis.providers.api import Invalid
+
+#: Environment variable of the worker: the path of the operator's file. Unset: no direct access to Ceph.
+CLUSTERS = "CORIOLIS_OPENSTACK_CEPH_CLUSTERS"
+
+_FIELDS = {"auth_url", "conf", "user", "keyring", "pools"}
+_KEY = re.compile(r"^\s*key\s*=\s*(\S+)\s*$", re.MULTILINE)
+_PORTS = {"https": 443, "http": 80}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A section of the file. ``auth_url``: of the cloud's Keystone. ``conf``: a ceph.conf; None: the monitors
+    that Cinder tells are enough. ``keyring``: holds the key of ``client.USER``; None: the one that Cinder tells, if
+    it does. ``user``: None: the one that Cinder names. ``pools``: whose images may be opened.
+    """
+
+    name: str
+    auth_url: str
+    pools: tuple[str, ...]
+    conf: Path | None = None
+    user: str | None = None
+    keyring: Path | None = None
+
+    def key(self) -> str | None:
+        """The key in ``keyring``, read now: an operator may change it. :raises Invalid: there is none in it"""
+        if self.keyring is None:
+            return None
+        try:
+            return key_in(self.keyring.read_text(), self.user or "")
+        except OSError as error:
+            raise Invalid(f"the worker cannot read the Ceph key ring of [{self.name}]: {error.strerror}") from None
+
+
+def read_clusters(path: str | None) -> tuple[Cluster, ...]:
+    """All sections of the operator's file; none without a file. :raises Invalid: it cannot be used; says where"""
+    if not path:
+        return ()
+    parser = configparser.ConfigParser(interpolation=None, default_section="")
+    try:
+        with open(path) as file:
+            parser.read_file(file)
+    except (OSError, configparser.Error, UnicodeDecodeError) as error:
+        raise Invalid(f"the worker's file of Ceph clusters cannot be read: {error}") from None
+    return tuple(_cluster(name, dict(parser[name])) for name in parser.sections())
+
+
+def find(
+    clusters: Sequence[Cluster], auth_url: str, connection_info: Mapping[str, Any], *, verified: bool
+) -> Cluster | None:
+    """The cluster that holds this volume of the cloud, when the worker may enter it. Of several with the pool, the one
+    whose ceph.conf names a monitor that Cinder tells. ``verified``: the cloud has proven by its certificate who it is,
+    to the worker's own authorities, not to any that the user gave; over plain HTTP, which the operator must have named
+    as such, there is nothing to prove."""
+    place = _place(auth_url)
+    if not verified and place[0] == "https":
+        return None
+    data = connection_info.get("data", connection_info)
+    pool = str(data.get("name", "")).partition("/")[0]
+    fitting = [c for c in clusters if _place(c.auth_url) == place and pool in c.pools]
+    if len(fitting) > 1:
+        told = {str(host).strip("[]") for host in data.get("hosts", ())}
+        fitting = [c for c in fitting if c.conf is not None and any(_names(c.conf, host) for host in told)]
+    return fitting[0] if fitting else None
+
+
+def key_in(keyring: str, user: str) -> str:
+    """The key of ``client.user`` in the text of a key ring, or the only key of one that names no one.
+
+    :raises Invalid: it is not there
+    """
+    for part in re.split(r"^\s*(?=\[)", keyring, flags=re.MULTILINE):
+        found = _KEY.search(part)
+        if found and (not part.startswith("[") or part.startswith(f"[client.{user}]")):
+            return found.group(1)
+    raise Invalid(f"the Ceph key ring has no key of client.{user}")
+
+
+def _cluster(name: str, fields: dict[str, str]) -> Cluster:
+    unknown = sorted(set(fields) - _FIELDS)
+    if unknown:
+        raise Invalid(
+            f"Ceph cluster [{name}]: unknown fields {', '.join(unknown)}; there are {', '.join(sorted(_FIELDS))}"
+        )
+    for needed in ("auth_url", "pools"):
+        if not fields.get(needed):
+            raise Invalid(f"Ceph cluster [{name}]: give {needed}")
+    if fields.get("keyring") and not fields.get("user"):
+        raise Invalid(f"Ceph cluster [{name}]: give the user whose key the key ring holds")
+    return Cluster(
+        name=name,
+        auth_url=fields["auth_url"],
+        pools=tuple(fields["pools"].replace(",", " ").split()),
+        conf=Path(fields["conf"]) if fields.get("conf") else None,
+        user=(fields.get("user") or "").removeprefix("client.") or None,
+        keyring=Path(fields["keyring"]) if fields.get("keyring") else None,
+    )
+
+
+def _place(url: str) -> tuple[str, str, int, str]:
+    """Scheme, host, port and path of a Keystone, without its version: what makes two spellings the same one."""
+    parts = urlsplit(url.strip())
+    path = re.sub(r"/v[23](\.\d+)?$", "", parts.path.rstrip("/")).rstrip("/")
+    return parts.scheme.lower(), (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme.lower(), 0), path
+
+
+def _names(conf: Path, host: str) -> bool:
+    try:
+        return re.search(rf"(?<![\w.]){re.escape(host)}(?![\w.])", conf.read_text()) is not None
+    except OSError as error:
+        raise Invalid(f"the worker cannot read {conf}: {error.strerror}") from None
