@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Link Debian's `nbd` and `libvirt` Python modules into the virtual environment that runs this script.
 
+Arguments: patterns of more files to link, such as ``rbd.*.so``.
+
 Only these modules: `--system-site-packages` would bring in every Python package of the system, in versions
 that nobody chose. The links point at files of the packages python3-libnbd and python3-libvirt.
 """
@@ -9,16 +11,17 @@ from __future__ import annotations
 
 import sys
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 
 DEBIAN = Path("/usr/lib/python3/dist-packages")
 MODULES = ("nbd.py", "libnbdmod*.so", "libvirt.py", "libvirt_qemu.py", "libvirtaio.py", "libvirtmod*.so")
 
 
-def link_modules(source: Path, target: Path) -> list[str]:
+def link_modules(source: Path, target: Path, more: Sequence[str] = ()) -> list[str]:
     """Make `target` hold a link to each module in `source`; return patterns that matched nothing."""
     absent = []
-    for pattern in MODULES:
+    for pattern in (*MODULES, *more):
         found = sorted(source.glob(pattern))
         if not found:
             absent.append(pattern)
@@ -35,10 +38,10 @@ def main() -> int:
     if sys.prefix == sys.base_prefix:
         print("Run this with the python of a virtual environment.", file=sys.stderr)
         return 1
-    absent = link_modules(DEBIAN, Path(sysconfig.get_path("platlib")))
+    absent = link_modules(DEBIAN, Path(sysconfig.get_path("platlib")), sys.argv[1:])
     if absent:
         names = ", ".join(absent)
-        print(f"Not in {DEBIAN}: {names}; install python3-libnbd and python3-libvirt.", file=sys.stderr)
+        print(f"Not in {DEBIAN}: {names}; install the packages python3-* that have them.", file=sys.stderr)
         return 1
     return 0
 

@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.lab.places import HERE, LAB, TREE, locked
@@ -55,8 +56,8 @@ def _new() -> Installation:
         _run(
             [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", constraints, "-r", requirements]
         )
-        _run([python, TREE / "tools/link_debian_modules.py"])
         complete.touch()
+    _run([python, TREE / "tools/link_debian_modules.py", "rados.*.so", "rbd.*.so"])  # the latter for Ceph
     return Installation(python=python, share=folder / "etc", key=f"new-{key}")
 
 
@@ -76,7 +77,7 @@ def _old() -> Installation:
     return Installation(python=Path(_DEBIAN_PYTHON), share=folder / "usr/share", key=f"old-{key}")
 
 
-def _run(command: list[str | Path], folder: Path | None = None) -> str:
+def _run(command: Sequence[str | Path], folder: Path | None = None) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
         list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=folder, env=environment
