@@ -13,12 +13,14 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from coriolis.dataplane import CopyOptions, NbdSink, NbdSource, copy_disk
-from coriolis.dataplane.filters import Delay, filtered
 from tests.perf.contest import (
     DENSE,
     GIB,
@@ -30,6 +32,7 @@ from tests.perf.contest import (
     Rig,
     Row,
     Sample,
+    await_listener,
     check_some,
     contest,
     least_row,
@@ -89,16 +92,31 @@ def pairs(folder: Path, images: list[Path], *, delay_ms: int = 0) -> Iterator[Ri
     with contextlib.ExitStack() as stack:
         for number, image in enumerate(images):
             targets.append(new_disk(folder / f"target{number}", image.stat().st_size))
-            source, source_pid = stack.enter_context(nbd_server(image))
+            serve = partial(delayed_server, delay_ms=delay_ms) if delay_ms else nbd_server
+            source, source_pid = stack.enter_context(serve(image))
             sink, sink_pid = stack.enter_context(nbd_server(targets[-1], writable=True))
-            if delay_ms:
-                source = stack.enter_context(filtered(source, Delay(read_ms=delay_ms)))
             uris |= {f"source{number}": source, f"sink{number}": sink}
             pids += [source_pid, sink_pid]
         yield Rig(uris=uris, servers=pids)
     for image, target in zip(images, targets, strict=True):
         check_some(image, target)
         target.unlink()
+
+
+@contextlib.contextmanager
+def delayed_server(image: Path, *, delay_ms: int) -> Iterator[tuple[str, int]]:
+    """nbdkit in front of ``image``, with its delay filter: nothing else of it is on these processors."""
+    path = Path(tempfile.mkdtemp(prefix="contest-", dir="/tmp")) / "nbd"
+    command = ["nbdkit", "--foreground", "--exit-with-parent", "--readonly", "--threads=32", "--filter=delay"]
+    command += ["--unix", str(path), "file", str(image), f"rdelay={delay_ms}ms"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        await_listener(process, path)
+        yield f"nbd+unix:///?socket={path}", process.pid
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def nbd_rows(rounds: int, quick: bool) -> list[Row]:
