@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,7 +46,7 @@ class Route:
     action_policies: tuple[str, ...] = ()  # beyond ``policy``: the handler asks for one of them, by the action named
     fails: tuple[int, ...] = ()  # statuses beyond those that every such route has, for the documents
 
-    @property
+    @functools.cached_property
     def segments(self) -> tuple[str, ...]:
         return _split(self.path)
 

@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy import insert as sql_insert
 from sqlalchemy.engine import Connection
 
@@ -16,6 +16,8 @@ from coriolis.store.rows import Event, load
 from coriolis.store.tables import event
 
 MESSAGE_LENGTH = 1024
+
+_OF_TASKS = select(event).where(event.c.task_id.in_(bindparam("ids", expanding=True))).order_by(event.c.id)
 
 ORDER = paging.Order(keys={"id": event.c.id}, default=("id",), default_direction=paging.ASCENDING)
 
@@ -84,8 +86,7 @@ def of_tasks(conn: Connection, task_ids: Sequence[str], limit_each: int | None =
     """The events of these tasks, oldest first; with ``limit_each`` only each task's latest."""
     found: dict[str, list[Event]] = {task_id: [] for task_id in task_ids}
     if task_ids:
-        query = select(event).where(event.c.task_id.in_(list(task_ids))).order_by(event.c.id)
-        for row in conn.execute(query):
+        for row in conn.execute(_OF_TASKS, {"ids": list(task_ids)}):
             found[row.task_id].append(load(Event, row))
     if limit_each is not None:
         found = {task_id: events[-limit_each:] for task_id, events in found.items()}

@@ -19,7 +19,7 @@ from coriolis.domain.model import ExecutionState
 from coriolis.domain.states import FINAL_EXECUTION_STATES
 from coriolis.store import paging
 from coriolis.store.rows import Execution, ExecutionInstance, load
-from coriolis.store.tables import execution, execution_instance
+from coriolis.store.tables import action, execution, execution_instance
 
 Key = tuple[str, int]
 
@@ -47,6 +47,18 @@ _HOLD = sql_update(execution_instance).where(_KEY.in_(_KEYS)).values(version=exe
 _HELD = select(execution_instance).where(_KEY.in_(_KEYS))
 _HOLD_RUNS = sql_update(execution).where(execution.c.id.in_(_IDS)).values(version=execution.c.version + 1)
 _FIND = select(execution).where(execution.c.id.in_(_IDS))
+_SHOWN = (
+    select(execution)
+    .join(action, action.c.id == execution.c.action_id)
+    .where(
+        execution.c.id == bindparam("execution"),
+        execution.c.deleted_at.is_(None),
+        action.c.id == bindparam("action"),
+        action.c.kind == bindparam("kind"),
+        action.c.deleted_at.is_(None),
+    )
+)
+_SHOWN_IN = _SHOWN.where(action.c.project_id == bindparam("project"))
 _INSTANCES = (
     select(execution_instance)
     .where(execution_instance.c.execution_id.in_(_IDS))
@@ -76,6 +88,15 @@ def of_action(conn: Connection, action_id: str, execution_id: str) -> Execution:
     if found is None or found.action_id != action_id or found.deleted_at is not None:
         raise NotFound(f"There is no execution {execution_id}.")
     return found
+
+
+def shown(conn: Connection, kind: str, action_id: str, execution_id: str, project_id: str | None) -> Execution | None:
+    """An execution of a job of this kind, neither of them deleted; None: there is none. ``project_id`` None: in all
+    projects. What pollers ask for: one statement, and nothing of the job is read."""
+    query = _SHOWN if project_id is None else _SHOWN_IN
+    given = {"kind": kind, "action": action_id, "execution": execution_id, "project": project_id}
+    row = conn.execute(query, given).first()
+    return None if row is None else load(Execution, row)
 
 
 def forget_all(conn: Connection, action_id: str, now: dt.datetime) -> None:

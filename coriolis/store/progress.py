@@ -70,6 +70,9 @@ _UPDATE = (
 )
 
 
+_OF_TASKS = select(progress).where(progress.c.task_id.in_(bindparam("ids", expanding=True))).order_by(progress.c.index)
+
+
 def page(conn: Connection, task_id: str, wanted: paging.Page) -> list[Progress]:
     """The items of a task, in order of appearance unless asked otherwise. A marker is an item."""
     query = select(progress).where(progress.c.task_id == task_id)
@@ -80,8 +83,7 @@ def of_tasks(conn: Connection, task_ids: Sequence[str]) -> dict[str, list[Progre
     """The items of these tasks, in order of appearance."""
     found: dict[str, list[Progress]] = {task_id: [] for task_id in task_ids}
     if task_ids:
-        query = select(progress).where(progress.c.task_id.in_(list(task_ids))).order_by(progress.c.index)
-        for row in conn.execute(query):
+        for row in conn.execute(_OF_TASKS, {"ids": list(task_ids)}):
             found[row.task_id].append(load(Progress, row))
     return found
 

@@ -260,6 +260,11 @@ def _visible(query: Select[Any]) -> Select[Any]:
     return query.where(or_(work, task.c.state.not_in(_NOT_YET)))
 
 
+_OF_EXECUTIONS = _visible(select(*_SHOWN).where(task.c.execution_id.in_(bindparam("ids", expanding=True)))).order_by(
+    task.c.execution_id, task.c.index, task.c.id
+)
+
+
 def _shown(row: rows.AnyRow) -> rows.Task:
     state = row.state
     if state == TaskState.RUNNING and row.stop_asked:
@@ -304,8 +309,7 @@ def of_executions(conn: Connection, execution_ids: Sequence[str]) -> dict[str, l
     """The visible tasks of several executions, by index. One statement."""
     found: dict[str, list[rows.Task]] = {execution_id: [] for execution_id in execution_ids}
     if execution_ids:
-        query = _visible(select(*_SHOWN).where(task.c.execution_id.in_(list(execution_ids))))
-        for row in conn.execute(query.order_by(task.c.execution_id, task.c.index, task.c.id)):
+        for row in conn.execute(_OF_EXECUTIONS, {"ids": list(execution_ids)}):
             found[row.execution_id].append(_shown(row))
     return found
 

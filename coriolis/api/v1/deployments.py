@@ -142,7 +142,7 @@ def _answer(row: Action, services: Services) -> Json:
 def _whole(conn: Connection, rows: list[Action], *, info: bool) -> list[Json]:
     """With the tasks of their latest runs. A constant number of statements."""
     found = executions.latest(conn, [row.id for row in rows])
-    tasks = runs.tasks_of(conn, {row.id: row for row in rows}, list(found.values()))
+    tasks = runs.tasks_of(conn, list(found.values()))
     machines = runs.machines(conn, rows) if info else {}
     return [
         {

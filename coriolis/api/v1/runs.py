@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -14,7 +14,7 @@ from coriolis.commands import graphs
 from coriolis.domain.errors import Invalid
 from coriolis.domain.model import ExecutionState
 from coriolis.rpc.messages import Wake
-from coriolis.store import events, progress, replicas, tasks
+from coriolis.store import actions, events, progress, replicas, tasks
 from coriolis.store.rows import Action, Execution, Replica
 
 Json = Any
@@ -38,22 +38,23 @@ def stored_states(words: Sequence[str]) -> tuple[str, ...]:
     return (*(word for word in words if word != ExecutionState.PENDING), *extra) or tuple(words)
 
 
-def shown(conn: Connection, job: Action, runs: Sequence[Execution]) -> list[Json]:
-    """These executions of the job, with tasks, progress and the latest events."""
-    found = tasks_of(conn, {job.id: job}, runs)
+def shown(conn: Connection, runs: Sequence[Execution]) -> list[Json]:
+    """These executions, with tasks, progress and the latest events."""
+    found = tasks_of(conn, runs)
     return [view.execution(run, found[run.id]) for run in runs]
 
 
-def tasks_of(conn: Connection, jobs: Mapping[str, Action], runs: Sequence[Execution]) -> dict[str, list[Json]]:
-    """The tasks of these executions on the wire, by execution."""
+def tasks_of(conn: Connection, runs: Sequence[Execution]) -> dict[str, list[Json]]:
+    """The tasks of these executions on the wire, by execution; of one that has none yet, those that it will have."""
     stored = tasks.of_executions(conn, [run.id for run in runs])
     rows = [task for found in stored.values() for task in found]
     keys = [task.id for task in rows]
     done = progress.of_tasks(conn, keys)
     history = events.of_tasks(conn, keys, _EVENTS_SHOWN)
-    for run in runs:
-        if run.state == ExecutionState.PENDING and not stored[run.id]:
-            stored[run.id] = graphs.preview(conn, jobs[run.action_id], run)
+    new = [run for run in runs if run.state == ExecutionState.PENDING and not stored[run.id]]
+    jobs = actions.find(conn, sorted({run.action_id for run in new})) if new else {}
+    for run in new:
+        stored[run.id] = graphs.preview(conn, jobs[run.action_id], run)
     return {run_id: task_views.tasks(found, done, history) for run_id, found in stored.items()}
 
 

@@ -68,7 +68,7 @@ def update(request: ApiRequest, services: Services) -> Json:
     wanted = transfer_orders.changes(request, row, ends, services)
     with leave(request, services, job=row) as caller:
         run = commands.update(services.db, caller, row.id, wanted)
-    return answer(run, row, services)
+    return answer(run, services)
 
 
 def delete(request: ApiRequest, services: Services) -> None:
@@ -83,7 +83,7 @@ def action(request: ApiRequest, services: Services) -> Json:
     row = find(request, services)
     with leave(request, services, job=row) as caller:
         run = commands.delete_disks(services.db, caller, row.id)
-    return answer(run, row, services)
+    return answer(run, services)
 
 
 def find(request: ApiRequest, services: Services) -> Action:
@@ -93,16 +93,16 @@ def find(request: ApiRequest, services: Services) -> Action:
         return actions.get(conn, key, request.caller.scope, actions.TRANSFER)
 
 
-def answer(run: Execution, row: Action, services: Services) -> Json:
+def answer(run: Execution, services: Services) -> Json:
     """An execution that was started just now."""
     services.bus.cast(CONDUCTOR, runs.NEWS)
     with services.db.reader() as conn:
-        return {"execution": runs.shown(conn, row, [run])[0]}
+        return {"execution": runs.shown(conn, [run])[0]}
 
 
 def _with_tasks(conn: Connection, rows: list[Action]) -> list[Json]:
     found = executions.latest_of_each(conn, [row.id for row in rows], _EXECUTIONS_SHOWN)
-    tasks = runs.tasks_of(conn, {row.id: row for row in rows}, [run for several in found.values() for run in several])
+    tasks = runs.tasks_of(conn, [run for several in found.values() for run in several])
     machines = runs.machines(conn, rows)
     return [
         {

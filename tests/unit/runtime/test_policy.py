@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from coriolis.api.routes import ROUTES
 from coriolis.api.settings import empty_conf
 from coriolis.domain.errors import Forbidden
 from coriolis.runtime.context import RequestContext
-from coriolis.runtime.policy import Authority
+from coriolis.runtime.policy import DECISION_SECONDS, Authority
 
 RULES = [rule.name for rule in policies.list_rules() if rule.name.startswith("migration:")]
 OF_ADMINISTRATORS = (
@@ -73,3 +74,27 @@ def test_a_policy_file_overrides(tmp_path: Path) -> None:
     assert authority.allows("migration:migrations:create", caller("mover"), {"project_id": "mine"})
     assert not authority.allows("migration:migrations:create", caller("member"), {"project_id": "mine"})
     assert authority.allows("migration:endpoints:create", caller("member"), {"project_id": "mine"})
+
+
+def test_a_changed_policy_file_is_obeyed_after_a_moment(tmp_path: Path) -> None:
+    path, settings, now = tmp_path / "policy.yaml", tmp_path / "coriolis.conf", [0.0]
+    path.write_text('"migration:migrations:create": "role:mover"\n')
+    settings.write_text(f"[oslo_policy]\npolicy_file = {path}\n")
+    conf = cfg.ConfigOpts()
+    conf(["--config-file", str(settings)], project="coriolis", default_config_dirs=[])
+    authority = Authority(conf, policies.list_rules(), timer=lambda: now[0])
+    asked = ("migration:migrations:create", caller("mover"), {"project_id": "mine"})
+    assert authority.allows(*asked)
+    path.write_text('"migration:migrations:create": "role:driver"\n')
+    os.utime(path, (path.stat().st_atime, path.stat().st_mtime + 5))
+    now[0] += DECISION_SECONDS + 1
+    assert not authority.allows(*asked)
+
+
+def test_a_decision_is_for_one_caller(authority: Authority) -> None:
+    asked = {"project_id": "mine"}
+    for _ in range(2):
+        assert authority.allows("migration:migrations:create", caller("member"), asked)
+        assert not authority.allows("migration:migrations:create", caller("reader"), asked)
+        assert not authority.allows("migration:migrations:create", caller("member"), {"project_id": "theirs"})
+        assert not authority.allows("migration:migrations:delete", caller("reader"), asked)
