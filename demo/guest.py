@@ -38,6 +38,7 @@ OTHER_DRIVERS = ("virtio_net", "vmxnet3", "button", "evdev")
 KERNEL_ARGUMENTS = "console=ttyS0 quiet tsc=unstable panic=5"
 # Every time stamp inside the image, seconds since 1970; the identifiers below are constants for the same reason.
 BUILD_TIME = 1_700_000_000
+ROOT_LABEL = "guest-root"
 ROOT_UUID = "6d1b33a6-5d0c-4b8e-9f3c-0c0410115001"
 HASH_SEED = "6d1b33a6-5d0c-4b8e-9f3c-0c0410115002"
 DISK_SIGNATURE = 0xC0410115
@@ -72,8 +73,8 @@ def build_guest(cache: Path, spec: GuestSpec = GuestSpec()) -> Guest:
 
     Raises subprocess.CalledProcessError when a tool fails, with its output in `stderr`.
     """
-    kernel_package = _kernel_package()
-    key = _key(spec, kernel_package)
+    package = newest_kernel()
+    key = _key(spec, package)
     home = cache / f"guest-{key}"
     record = home / "guest.json"
     if not record.exists():
@@ -81,7 +82,7 @@ def build_guest(cache: Path, spec: GuestSpec = GuestSpec()) -> Guest:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         try:
-            _build(work, spec, kernel_package, cache)
+            _build(work, spec, package, cache)
             if not record.exists():
                 shutil.rmtree(home, ignore_errors=True)
                 work.rename(home)
@@ -92,14 +93,14 @@ def build_guest(cache: Path, spec: GuestSpec = GuestSpec()) -> Guest:
 
 
 def _build(work: Path, spec: GuestSpec, kernel_package: str, cache: Path) -> None:
-    tree = _kernel_tree(cache, kernel_package)
+    tree = kernel_tree(cache, kernel_package)
     kernel = next((tree / "lib/modules").iterdir()).name
     digest = _write_data(work / "data", spec)
     root = work / "root.ext4"
     _make_root(root, work, spec, tree, kernel)
     boot = work / "boot.fat"
-    _make_boot(boot, work, tree, kernel)
-    _assemble(work / "disk.raw", spec, boot, root)
+    make_boot(boot, work, tree, kernel)
+    assemble(work / "disk.raw", spec.disk_mib, boot, root)
     for left in (boot, root):
         left.unlink()
     for left in (work / "data", work / "initramfs", work / "boot"):
@@ -128,7 +129,7 @@ def run(command: Iterable[str | Path], **more: str) -> str:
 # --- what goes in: packages and data ---------------------------------------------------------------------------
 
 
-def _kernel_package() -> str:
+def newest_kernel() -> str:
     """The package with the newest cloud kernel that apt knows; its lists are fetched when they are absent."""
     for attempt in ("lists as they are", "fresh lists"):
         if attempt == "fresh lists":
@@ -156,7 +157,7 @@ def _key(spec: GuestSpec, kernel_package: str) -> str:
     return recipe.hexdigest()[:16]
 
 
-def _kernel_tree(cache: Path, package: str) -> Path:
+def kernel_tree(cache: Path, package: str) -> Path:
     """Unpack the kernel package once; its name holds its version and ABI, the folder is complete when it exists."""
     tree = cache / package
     if tree.exists():
@@ -225,7 +226,7 @@ def _modules(tree: Path, kernel: str, wanted: Iterable[str]) -> list[Path]:
     return [Path(module) for module in sorted(found)]
 
 
-def _copy_modules(tree: Path, kernel: str, wanted: Iterable[str], root: Path) -> None:
+def copy_modules(tree: Path, kernel: str, wanted: Iterable[str], root: Path) -> None:
     """Put modules with a fresh modules.dep below `root`."""
     home = root / "lib/modules" / kernel
     for module in _modules(tree, kernel, wanted):
@@ -243,7 +244,7 @@ def _make_initramfs(out: Path, folder: Path, tree: Path, kernel: str) -> None:
     (folder / "bin").mkdir(parents=True)
     shutil.copyfile(BUSYBOX, folder / "bin/busybox")
     shutil.copyfile(FILES / "initramfs-init", folder / "init")
-    _copy_modules(tree, kernel, DISK_DRIVERS, folder)
+    copy_modules(tree, kernel, DISK_DRIVERS, folder)
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755)
         os.utime(path, (BUILD_TIME, BUILD_TIME))
@@ -257,15 +258,17 @@ def _make_initramfs(out: Path, folder: Path, tree: Path, kernel: str) -> None:
     out.write_bytes(subprocess.run(["gzip", "-9n"], input=packed, check=True, capture_output=True).stdout)
 
 
-def _make_boot(out: Path, work: Path, tree: Path, kernel: str) -> None:
+def make_boot(out: Path, work: Path, tree: Path, kernel: str, label: str = ROOT_LABEL) -> None:
+    """Write the file system of the first partition: the kernel goes on from the root that is called `label`."""
     folder = work / "boot"
     folder.mkdir()
     shutil.copyfile(tree / f"boot/vmlinuz-{kernel}", folder / "vmlinuz")
     _make_initramfs(folder / "initrd.gz", work / "initramfs", tree, kernel)
     (folder / "syslinux.cfg").write_text(
-        f"DEFAULT guest\nNOESCAPE 1\nLABEL guest\n  KERNEL vmlinuz\n  INITRD initrd.gz\n  APPEND {KERNEL_ARGUMENTS}\n"
+        "DEFAULT guest\nNOESCAPE 1\nLABEL guest\n  KERNEL vmlinuz\n  INITRD initrd.gz\n"
+        f"  APPEND {KERNEL_ARGUMENTS} root=LABEL={label}\n"
     )
-    _make_sparse(out, BOOT_SIZE)
+    make_sparse(out, BOOT_SIZE)
     # -h: sectors before the partition, which the boot sector needs to find itself
     run(["mkfs.vfat", "--invariant", "-n", "GUESTBOOT", "-h", str(BOOT_START // 512), out])
     for name in ("vmlinuz", "initrd.gz", "syslinux.cfg"):
@@ -290,13 +293,13 @@ def _make_root(out: Path, work: Path, spec: GuestSpec, tree: Path, kernel: str) 
         shutil.copyfile(FILES / name, root / target)
     for name, text in _etc(spec).items():
         (root / name).write_text(text)
-    _copy_modules(tree, kernel, OTHER_DRIVERS, root)
+    copy_modules(tree, kernel, OTHER_DRIVERS, root)
     (work / "data").rename(root / "srv/data")
     for path in root.rglob("*"):
         executable = path.is_dir() or path.read_bytes()[:2] in (b"#!", b"\x7fE")
         path.chmod(0o755 if executable else 0o644)
-    _make_sparse(out, spec.disk_mib * MIB - BOOT_START - BOOT_SIZE)
-    run(["mke2fs", "-q", "-t", "ext4", "-L", "guest-root", "-U", ROOT_UUID, "-E", f"hash_seed={HASH_SEED}", out])
+    make_sparse(out, spec.disk_mib * MIB - BOOT_START - BOOT_SIZE)
+    run(["mke2fs", "-q", "-t", "ext4", "-L", ROOT_LABEL, "-U", ROOT_UUID, "-E", f"hash_seed={HASH_SEED}", out])
     script = work / "debugfs.txt"
     script.write_text("\n".join(_debugfs_script(root)) + "\n")
     said = run(["debugfs", "-w", "-f", script, out])
@@ -312,7 +315,7 @@ def _etc(spec: GuestSpec) -> Mapping[str, str]:
         "etc/hostname": spec.name + "\n",
         "etc/passwd": "root::0:0:root:/:/bin/sh\n",
         "etc/group": "root:x:0:\n",
-        "etc/fstab": "LABEL=guest-root / ext4 defaults 0 1\n",
+        "etc/fstab": f"LABEL={ROOT_LABEL} / ext4 defaults 0 1\n",
         "etc/os-release": 'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Coriolis demo guest (Debian 12 kernel, busybox)"\n',
         "var/boots": "0\n",
     }
@@ -337,13 +340,14 @@ def _debugfs_script(root: Path) -> list[str]:
 # --- the disk --------------------------------------------------------------------------------------------------
 
 
-def _make_sparse(path: Path, size: int) -> None:
+def make_sparse(path: Path, size: int) -> None:
     with path.open("wb") as file:
         file.truncate(size)
 
 
-def _assemble(disk: Path, spec: GuestSpec, boot: Path, root: Path) -> None:
-    _make_sparse(disk, spec.disk_mib * MIB)
+def assemble(disk: Path, disk_mib: int, boot: Path, root: Path) -> None:
+    """Write a disk whose second partition, the root, takes what the first leaves."""
+    make_sparse(disk, disk_mib * MIB)
     table = (
         f"label: dos\nlabel-id: {DISK_SIGNATURE:#x}\n"
         f"start={BOOT_START // 512}, size={BOOT_SIZE // 512}, type=c, bootable\n"

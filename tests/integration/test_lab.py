@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import paramiko
 import pytest
 
 from tests.lab import content
@@ -69,6 +72,61 @@ def test_the_member_is_no_admin(cloud: LabCloud) -> None:
     with cloud.connect(member=True) as connection:
         assert connection.compute.find_flavor("lab.nano")
         assert connection.image.find_image(content.GUEST_IMAGE)
-        assert {
-            role["name"] for role in connection.session.auth.get_access(connection.session)._data["token"]["roles"]
-        } <= {"member", "reader"}
+        roles = connection.session.auth.get_access(connection.session).role_names
+        assert "admin" not in roles
+
+
+@pytest.fixture
+def key(admin: Any, tmp_path: Path) -> Iterator[Path]:
+    """The private half of a keypair with the name of its file."""
+    path = tmp_path / f"lab-test-{uuid.uuid4().hex[:8]}"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    admin.compute.create_keypair(name=path.name, public_key=path.with_suffix(".pub").read_text())
+    yield path
+    admin.compute.delete_keypair(path.name)
+
+
+@pytest.fixture
+def minion(admin: Any, key: Path) -> Iterator[Any]:
+    server = boot(admin, content.MINION_IMAGE, key_name=key.name)
+    yield server
+    admin.compute.delete_server(server, force=True)
+    admin.compute.wait_for_delete(server, wait=PATIENCE)
+
+
+@pytest.fixture
+def volume(admin: Any) -> Iterator[Any]:
+    made = admin.block_storage.create_volume(name="lab-test", size=1)
+    admin.block_storage.wait_for_status(made, "available", wait=PATIENCE)
+    yield made
+    admin.block_storage.wait_for_status(admin.block_storage.get_volume(made.id), "available", wait=PATIENCE)
+    admin.block_storage.delete_volume(made)
+
+
+def test_a_minion_is_reached_and_gives_a_hot_plugged_volume(admin: Any, minion: Any, volume: Any, key: Path) -> None:
+    until_said(admin, minion, "lab-minion: ready")
+    run = ssh(address_of(minion), key)
+    attachment = admin.compute.create_volume_attachment(minion, volume_id=volume.id)
+    disk = f"/dev/disk/by-id/virtio-{volume.id[:20]}"
+    run(f"for i in $(seq 100); do [ -b {disk} ] && break; usleep 200000; done; test -b {disk}")
+    run(f"qemu-nbd --fork --persistent --cache=none -f raw -x volume {disk}")
+    image = f"nbd://{address_of(minion)}:10809/volume"
+    subprocess.run(["qemu-io", "-f", "raw", "-c", "write -P 0x5a 1M 64k", image], check=True)
+    assert run(f"dd if={disk} bs=1 skip=1048576 count=4 2>/dev/null") == b"ZZZZ"
+    run("killall qemu-nbd; while pidof qemu-nbd >/dev/null; do usleep 100000; done")
+    admin.compute.delete_volume_attachment(minion, attachment.volume_id)
+
+
+def ssh(address: str, key: Path) -> Callable[[str], bytes]:
+    """Gives the output of a command there, which must succeed."""
+    client = paramiko.SSHClient()
+    client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+    client.connect(address, username="root", key_filename=str(key), timeout=60, look_for_keys=False, allow_agent=False)
+
+    def run(command: str) -> bytes:
+        _, out, err = client.exec_command(command, timeout=PATIENCE)
+        text = out.read()
+        assert out.channel.recv_exit_status() == 0, err.read().decode()
+        return text
+
+    return run

@@ -13,6 +13,7 @@ from demo.guest import GuestSpec, build_guest
 from tests.lab import places
 from tests.lab.cloud import Cloud
 from tests.lab.images import as_qcow2
+from tests.lab.minion_image import build_minion
 from tests.lab.places import LAB, PASSWORD, REGION
 from tests.lab.processes import LabError
 from tests.lab.spec import CloudSpec
@@ -74,7 +75,8 @@ def guest_images(spec: CloudSpec) -> dict[str, Path]:
     """The images of a cloud, built when they are not in the cache."""
     with places.locked("images"):
         guest = build_guest(LAB / "images", GUEST)
-        return {GUEST_IMAGE: as_qcow2(guest.disk, guest.key)}
+        minion, key = build_minion(LAB / "images")
+        return {GUEST_IMAGE: as_qcow2(guest.disk, guest.key), MINION_IMAGE: as_qcow2(minion, key)}
 
 
 def _image(connection: Any, name: str, path: Path) -> None:
