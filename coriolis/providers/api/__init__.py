@@ -30,6 +30,7 @@ from coriolis.providers.api.errors import (
     Unauthorized,
     Unavailable,
 )
+from coriolis.providers.api.mapping import boot_disk, choose_network, choose_storage, network_entry
 from coriolis.providers.api.model import (
     Concern,
     Controller,
@@ -108,8 +109,12 @@ __all__ = [
     "Volume",
     "Volumes",
     "WriteBlocks",
+    "boot_disk",
+    "choose_network",
+    "choose_storage",
     "connection_schema",
     "delegation_plugin",
     "from_json",
+    "network_entry",
     "to_json",
 ]

@@ -24,6 +24,9 @@ from coriolis.providers.api import (
     PlannedDisk,
     PlannedNic,
     Purpose,
+    boot_disk,
+    choose_network,
+    choose_storage,
 )
 from coriolis.providers.libvirt.connection import Link
 from coriolis.providers.libvirt.define_xml import Hardware
@@ -172,44 +175,6 @@ class LibvirtPlanning:
             message = f"the instance has {instance.num_cpu} CPUs, the host {cpus}"
             concerns.append(Concern(code="libvirt.cpus", message=message))
         return concerns
-
-
-def boot_disk(instance: Instance) -> str | None:
-    """The first disk of the boot order, otherwise the first disk."""
-    ids = [disk.id for disk in instance.devices.disks]
-    for entry in instance.boot_order:
-        if entry.get("type") == "disk" and entry.get("id") in ids:
-            return str(entry["id"])
-    return ids[0] if ids else None
-
-
-def choose_storage(disk: Disk, mappings: dict[str, Any]) -> str | None:
-    """The mapped destination: of the disk itself, of its storage backend, the default; None when there is none."""
-    for mapping in mappings.get("disk_mappings") or ():
-        if str(mapping.get("disk_id")) == disk.id:
-            return str(mapping["destination"])
-    for mapping in mappings.get("backend_mappings") or ():
-        if disk.storage_backend_identifier and mapping.get("source") == disk.storage_backend_identifier:
-            return str(mapping["destination"])
-    return str(mappings["default"]) if mappings.get("default") else None
-
-
-def choose_network(nic: Nic, network_map: dict[str, Any], environment: Environment) -> str:
-    """The mapped destination network, by the source network's name or id. :raises Invalid: it is not mapped"""
-    for source in (nic.network_name, nic.network_id):
-        if source is not None and source in network_map:
-            target = network_map[source]
-            if isinstance(target, dict):
-                target = target.get("id") or target.get("name")
-            if isinstance(target, str) and target:
-                return target
-            raise Invalid(f"network_map: {source} must be mapped to the id or name of a network")
-    if environment.get("network"):
-        return str(environment["network"])
-    raise Invalid(
-        f"network_map: network {nic.network_name} of the instance is not mapped; map it, or give network in "
-        "destination_environment"
-    )
 
 
 def check_room(disks: tuple[PlannedDisk, ...], pools: list[Pool], *, overcommit: bool) -> list[Concern]:

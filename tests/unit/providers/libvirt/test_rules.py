@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import jsonschema
 import libvirt
@@ -14,12 +13,8 @@ import pytest
 
 from coriolis.providers.api import (
     Conflict,
-    Devices,
-    Disk,
     Gone,
-    Instance,
     Invalid,
-    Nic,
     PlannedDisk,
     ProviderError,
     Unauthorized,
@@ -30,7 +25,7 @@ from coriolis.providers.libvirt.backup_xml import BackupDisk, backup_xml, checkp
 from coriolis.providers.libvirt.connection import refuse_own_rights, short_tag, tag
 from coriolis.providers.libvirt.errors import classify
 from coriolis.providers.libvirt.exports import nbd_uri
-from coriolis.providers.libvirt.planning import boot_disk, check_room, choose_network, choose_storage
+from coriolis.providers.libvirt.planning import check_room
 from coriolis.providers.libvirt.ssh import refusal, ssh_config
 from coriolis.providers.libvirt.storage import Pool, default_pool, resolve_pool
 from coriolis.providers.libvirt.uri import Address, parse_uri
@@ -110,54 +105,12 @@ def test_pools_are_found_by_id_or_name_and_must_be_usable() -> None:
     assert default_pool([], {}) is None
 
 
-@pytest.mark.parametrize(
-    ("mappings", "expected"),
-    [
-        ({}, None),
-        ({"default": "d"}, "d"),
-        ({"default": "d", "backend_mappings": [{"source": "slow", "destination": "b"}]}, "b"),
-        ({"default": "d", "backend_mappings": [{"source": "other", "destination": "b"}]}, "d"),
-        (
-            {
-                "default": "d",
-                "backend_mappings": [{"source": "slow", "destination": "b"}],
-                "disk_mappings": [{"disk_id": "vda", "destination": "x"}],
-            },
-            "x",
-        ),
-    ],
-)
-def test_a_disk_mapping_wins_over_a_backend_over_the_default(mappings: dict[str, Any], expected: str | None) -> None:
-    disk = Disk(id="vda", size_bytes=1, storage_backend_identifier="slow")
-    assert choose_storage(disk, mappings) == expected
-
-
-def test_networks_are_mapped_by_name_or_id() -> None:
-    nic = Nic(id="1", network_name="VM Network", network_id="network-7")
-    assert choose_network(nic, {"VM Network": "a"}, {}) == "a"
-    assert choose_network(nic, {"network-7": {"id": "b"}}, {}) == "b"
-    assert choose_network(nic, {}, {"network": "c"}) == "c"
-    with pytest.raises(Invalid, match="VM Network of the instance is not mapped"):
-        choose_network(nic, {"other": "a"}, {})
-    with pytest.raises(Invalid, match="must be mapped"):
-        choose_network(nic, {"VM Network": 5}, {})
-
-
 def test_room_is_counted_per_pool() -> None:
     disks = tuple(PlannedDisk(disk_id=str(i), size_bytes=30 * MIB, storage="default") for i in range(2))
     assert check_room(disks[:1], POOLS, overcommit=False) == []
     with pytest.raises(Invalid, match=r"default has 50 MiB free and the disks may grow to 60 MiB.*overcommit_storage"):
         check_room(disks, POOLS, overcommit=False)
     assert [concern.code for concern in check_room(disks, POOLS, overcommit=True)] == ["libvirt.overcommit"]
-
-
-def test_the_boot_disk_is_the_first_of_the_boot_order() -> None:
-    disks = Devices(disks=(Disk(id="a", size_bytes=1), Disk(id="b", size_bytes=1)))
-    instance = Instance(id="1", name="n", num_cpu=1, memory_mb=1, devices=disks)
-    assert boot_disk(instance) == "a"
-    order = ({"type": "nic", "id": "b"}, {"type": "disk", "id": "b"})
-    assert boot_disk(Instance(**{**vars(instance), "boot_order": order})) == "b"
-    assert boot_disk(Instance(id="1", name="n", num_cpu=1, memory_mb=1)) is None
 
 
 def test_volume_names_are_plain_and_end_in_the_key() -> None:
