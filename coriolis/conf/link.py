@@ -18,7 +18,14 @@ OPTS: tuple[cfg.Opt, ...] = (
     cfg.StrOpt(
         "listen_address",
         default="127.0.0.1",
-        help="For workers: the address on which they offer disks to workers of other sites. The port is any free one.",
+        help="For workers: the address on which they offer disks to workers of other sites.",
+    ),
+    cfg.StrOpt(
+        "listen_ports",
+        default="",
+        regex=r"^(\d{1,5}-\d{1,5})?$",
+        help="For workers: the ports for that, as FIRST-LAST, for a firewall. Each disk takes one while it is copied, "
+        "so this also limits how many are offered at once. Empty: any free ones.",
     ),
     cfg.StrOpt(
         "advertised_host",

@@ -22,6 +22,13 @@ def credentials(files: LinkFiles) -> link.Credentials | link.Clear:
     return link.Credentials(certificate=files.certificate, key=files.key, authority=files.authority)
 
 
+def _ports(text: str) -> range:
+    if not text:
+        return link.ANY_PORT
+    first, _, last = text.partition("-")
+    return range(int(first), int(last) + 1)
+
+
 @contextlib.contextmanager
 def opened(export: Export, connection: Connection, context: Context) -> Iterator[dataplane.NbdSource]:
     """The disk as an NBD export on a local socket. :raises Unsupported: the provider cannot read blocks"""
@@ -43,7 +50,8 @@ def offered(
         source.uri,
         peers=[export.peer],
         credentials=credentials(files),
-        listen=(chosen.listen_address, 0),
+        listen=chosen.listen_address,
+        ports=_ports(chosen.listen_ports),
         mode=chosen.compression,  # type: ignore[arg-type]  # the option has these values only
     ) as offer:
         yield RemoteSource(

@@ -12,11 +12,12 @@ from typing import Any
 class LinkSettings:
     """Links to workers of other sites. Without files of the operator's, the conductor's authority certifies it.
 
-    ``listen_address``: where exports listen; ``advertised_host``: under which name or address others reach them, the
-    same by default. ``name``: what the operator's certificate says, the host by default. ``clear``: without TLS,
-    between all workers or none."""
+    ``listen_address``, ``listen_ports`` (FIRST-LAST, or empty): where exports listen; ``advertised_host``: under which
+    name or address others reach them, the same by default. ``name``: what the operator's certificate says, the host by
+    default. ``clear``: without TLS, between all workers or none."""
 
     listen_address: str = "127.0.0.1"
+    listen_ports: str = ""
     advertised_host: str = ""
     certificate_file: str = ""
     key_file: str = ""

@@ -207,6 +207,18 @@ def test_no_file_of_the_link_is_left_and_no_process(raw: Path, tmp_path: Path, c
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_exports_take_the_ports_that_they_may(raw: Path, certificates: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, open_source(ImageSource(path=raw)) as export:
+        port = taken.getsockname()[1]
+        mine = side(certificates, SOURCE)
+        with offer(export.uri, peers=[DESTINATION], credentials=mine, ports=range(port, port + 40)) as found:
+            assert port < found.port < port + 40
+        with pytest.raises(LinkFailed, match=f"no port of {port}-{port} is free") as failed:
+            with offer(export.uri, peers=[DESTINATION], credentials=mine, ports=range(port, port + 1)):
+                pass
+        assert failed.value.retryable
+
+
 @contextlib.contextmanager
 def eavesdropper(port: int, passed: bytearray) -> Iterator[int]:
     """Somebody on the way: passes everything on, and keeps what comes from the source."""

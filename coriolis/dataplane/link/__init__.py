@@ -14,6 +14,17 @@ text by name, which is said in the log.
 from __future__ import annotations
 
 from coriolis.dataplane.link.credentials import CLEAR, BadCredentials, Clear, Credentials
-from coriolis.dataplane.link.process import LinkFailed, Offer, offer, reach
+from coriolis.dataplane.link.process import ANY_PORT, LinkFailed, Offer, Reached, offer, reach
 
-__all__ = ["CLEAR", "BadCredentials", "Clear", "Credentials", "LinkFailed", "Offer", "offer", "reach"]
+__all__ = [
+    "ANY_PORT",
+    "CLEAR",
+    "BadCredentials",
+    "Clear",
+    "Credentials",
+    "LinkFailed",
+    "Offer",
+    "Reached",
+    "offer",
+    "reach",
+]

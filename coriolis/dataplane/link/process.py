@@ -23,6 +23,7 @@ from coriolis.dataplane.link.secure import Way
 from coriolis.dataplane.server import Server, ServerFailed, private_folder, serve
 
 _LOG = logging.getLogger(__name__)
+ANY_PORT = range(1)
 
 
 class LinkFailed(DataplaneError):
@@ -45,17 +46,22 @@ def offer(
     *,
     peers: Sequence[str],
     credentials: Credentials | Clear,
-    listen: tuple[str, int] = ("127.0.0.1", 0),
+    listen: str = "127.0.0.1",
+    ports: range = ANY_PORT,
     mode: Mode = "auto",
 ) -> Iterator[Offer]:
-    """Offers the export behind an ``nbd+unix`` address to peers whose certificate has one of these DNS names.
+    """Offers the export behind an ``nbd+unix`` address to peers whose certificate has one of these DNS names, on the
+    first of ``ports`` that is free.
 
     :raises LinkFailed: it cannot listen. :raises BadCredentials: the files cannot be used
     """
     socket = parse_qs(urlsplit(uri).query).get("socket", [""])[0]
     if not socket:
         raise LinkFailed(f"only an export on a local socket can be offered, not {uri}", retryable=False)
-    with _relay("offer", listen, credentials, local=Path(socket), peers=tuple(peers), mode=mode) as server:
+    where = (listen, ports.start)
+    with _relay(
+        "offer", where, credentials, local=Path(socket), peers=tuple(peers), mode=mode, last_port=ports.stop - 1
+    ) as server:
         yield Offer(port=int((server.folder / "port").read_text()), pid=server.pid)
 
 
@@ -109,6 +115,7 @@ def _relay(
     peers: tuple[str, ...],
     mode: Mode,
     export: str = "",
+    last_port: int = 0,
 ) -> Iterator[Server]:
     if isinstance(credentials, Credentials):
         credentials.check()
@@ -121,6 +128,7 @@ def _relay(
             local=str(local or folder / "nbd"),
             peers=peers,
             mode=mode,
+            last_port=last_port,
             credentials=credentials if isinstance(credentials, Credentials) else None,
         )
         write(folder / "order", order)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -34,14 +35,18 @@ _LOCAL_BYTES = 1 << 20  # that may wait in the local socket: fewer, longer turns
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Order:
-    """``role``: offer or reach. ``address``: where to listen, or whom to reach. ``local``: the unix socket of the
-    export, or the one to make. ``peers``: the names of those who may reach, or the one name of who offers."""
+    """``role``: offer or reach. ``address``: where to listen, up to ``last_port``, or whom to reach.
+
+    ``local``: the unix socket of the export, or the one to make. ``peers``: the names of those who may reach, or the one
+    name of who offers.
+    """
 
     role: str
     address: tuple[str, int]
     local: str
     peers: tuple[str, ...]
     mode: Mode = "auto"
+    last_port: int = 0
     credentials: Credentials | None = None
 
 
@@ -184,8 +189,7 @@ def main(path: Path) -> int:
     order = read(path)
     try:
         if order.role == "offer":
-            family = socket.AF_INET6 if ":" in order.address[0] else socket.AF_INET
-            listener = socket.create_server(order.address, family=family, backlog=_WAITING)
+            listener = _listen(order)
             offering = Offering(order)
             (path.parent / "port").write_text(str(listener.getsockname()[1]))
             _ready(path)
@@ -201,6 +205,19 @@ def main(path: Path) -> int:
         _say(str(error))
         return 1
     return 0
+
+
+def _listen(order: Order) -> socket.socket:
+    """On the first port that is free. :raises OSError: none is"""
+    host, first = order.address
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in range(first, order.last_port + 1):
+        try:
+            return socket.create_server((host, port), family=family, backlog=_WAITING)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    raise OSError(errno.EADDRINUSE, f"no port of {first}-{order.last_port} is free on {host}")
 
 
 def read(path: Path) -> Order:
