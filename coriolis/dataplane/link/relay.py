@@ -37,8 +37,8 @@ _LOCAL_BYTES = 1 << 20  # that may wait in the local socket: fewer, longer turns
 class Order:
     """``role``: offer or reach. ``address``: where to listen, up to ``last_port``, or whom to reach.
 
-    ``local``: the unix socket of the export, or the one to make. ``peers``: the names of those who may reach, or the one
-    name of who offers.
+    ``local``: the unix socket of the export, or the one to make. ``peers``: the names of those who may reach, or the
+    one name of who offers.
     """
 
     role: str
