@@ -14,6 +14,7 @@ from oslo_config import cfg
 
 from coriolis import conf as configuration
 from coriolis.certificate import signature
+from coriolis.cmd import images
 from coriolis.cmd.database import database_of
 from coriolis.commands import jobs
 from coriolis.commands.explain import explain
@@ -106,6 +107,17 @@ ACTIONS: tuple[tuple[str, Action, tuple[tuple[str, dict[str, Any]], ...]], ...] 
         (
             ("dns_name", {"metavar": "NAME", "help": "DNS name of the worker"}),
             ("--days", {"type": int, "default": 30, "help": "how long it is valid (default 30)"}),
+        ),
+    ),
+    (
+        "image convert",
+        images.convert,
+        (
+            ("source", {"help": "a disk image; it is inspected before QEMU sees it"}),
+            ("target", {"help": "the file to make; an old one is replaced once the new one is whole"}),
+            ("--format", {"choices": list(images.FORMATS), "required": True, "help": "of the target"}),
+            ("--source-format", {"choices": list(images.FORMATS), "help": "found out by content unless given"}),
+            ("--no-digest", {"action": "store_true", "help": "do not compute the digest of the disk"}),
         ),
     ),
 )

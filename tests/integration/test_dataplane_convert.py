@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,24 @@ def test_what_is_stopped_or_fails_leaves_the_old_file(raw: Path, tmp_path: Path,
         convert_image(ImageSource(path=damaged), out, target)
     assert out.read_bytes() == b"an older file"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disk.vmdk", "out"]
+
+
+def test_an_administrator_converts_an_image(raw: Path, tmp_path: Path) -> None:
+    image, out = convert(raw, tmp_path / "disk.vmdk", "vmdk-stream"), tmp_path / "out.vhd"
+    done = managed(tmp_path, "image", "convert", str(image), str(out), "--format", "vhd")
+    assert done.returncode == 0, done.stderr
+    assert "by qemu-img" in done.stdout
+    assert digest_disk(ImageSource(path=image)).digest in done.stdout
+    assert same(raw, out, formats=("raw", "vpc"))
+
+
+def test_an_administrator_is_told_why_an_image_cannot_be_converted(raw: Path, tmp_path: Path) -> None:
+    done = managed(tmp_path, "image", "convert", str(raw), str(raw), "--format", "raw")
+    assert (done.returncode, "name another file" in done.stderr) == (1, True)
+    done = managed(tmp_path, "image", "convert", str(tmp_path / "none"), str(tmp_path / "out"), "--format", "raw")
+    assert (done.returncode, "not converted" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+
+
+def managed(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "import sys; from coriolis.cmd.manage import main; sys.exit(main())", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
