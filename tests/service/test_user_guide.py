@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every command of the user guide is run as it stands there, page by page, against a real standalone.
 
-Pages about one platform are not run here; their commands have to be such that can be typed.
+Pages about one platform are run in tests/integration/test_user_guide_libvirt.py; all commands have to be such that can
+be typed.
 """
 
 from __future__ import annotations
