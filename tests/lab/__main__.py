@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.lab import content, install, places
+from tests.lab import ceph_clouds, content, install, places
 from tests.lab.cloud import Cloud
 from tests.lab.processes import LabError
 from tests.lab.spec import KNOWN, Additions, CloudSpec
@@ -92,6 +92,8 @@ def main() -> int:
                 getattr(cloud, arguments.action)(*services)
             else:
                 getattr(cloud, arguments.action)()
+        if arguments.action in ("down", "wipe"):
+            ceph_clouds.rest()
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

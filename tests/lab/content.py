@@ -10,7 +10,7 @@ from typing import Any
 import openstack
 
 from demo.guest import GuestSpec, build_guest
-from tests.lab import places
+from tests.lab import ceph_clouds, places
 from tests.lab.cloud import Cloud
 from tests.lab.images import as_qcow2
 from tests.lab.minion_image import build_minion
@@ -30,7 +30,8 @@ GUEST = GuestSpec(name=GUEST_IMAGE, disk_mib=128, random_mib=8, text_mib=4)
 def bring_up(spec: CloudSpec) -> Cloud:
     """A running cloud with its contents."""
     cloud = Cloud(spec.name)
-    cloud.up(spec)
+    cloud.up(ceph_clouds.backed(spec))
+    ceph_clouds.give_keys(cloud)
     fill(cloud)
     return cloud
 
@@ -55,7 +56,8 @@ def fill(cloud: Cloud) -> None:
     images = guest_images(cloud.spec)
     with places.locked(f"{cloud.name}.content"):
         made = cloud.home.path / "content"
-        wanted = "\n".join(sorted(path.name for path in images.values()))
+        more = cloud.spec.additions.cinder_backends
+        wanted = "\n".join([*sorted(path.name for path in images.values()), *more])
         if made.exists() and made.read_text() == wanted:
             return
         connection = connect(cloud)
@@ -65,7 +67,7 @@ def fill(cloud: Cloud) -> None:
             if not connection.compute.find_flavor(name):
                 connection.compute.create_flavor(name=name, ram=memory, vcpus=1, disk=disk)
         _networks(connection, cloud.spec)
-        for backend in (*cloud.spec.backends, *cloud.spec.additions.cinder_backends):
+        for backend in (*cloud.spec.backends, *more):
             if not connection.block_storage.find_type(backend):
                 connection.block_storage.create_type(name=backend, extra_specs={"volume_backend_name": backend})
         made.write_text(wanted)

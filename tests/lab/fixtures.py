@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab import content, identity, install, places
+from tests.lab import ceph_clouds, content, identity, install, places
 from tests.lab.cloud import Cloud
 from tests.lab.places import LAB, PASSWORD, REGION
 from tests.lab.spec import KNOWN
@@ -103,6 +103,8 @@ def lab_clouds(request: pytest.FixtureRequest) -> Iterator[Mapping[str, LabCloud
     for name in ours:
         if not _KEEP and places.unused(name):
             Cloud(name).down()
+    if ours:
+        ceph_clouds.rest()
 
 
 @pytest.fixture(scope="session")

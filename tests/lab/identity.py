@@ -106,7 +106,7 @@ def every_agent_reports(spec: CloudSpec) -> bool:
     nodes = call(spec, "GET", "nova", "/v2.1/os-hypervisors", None, token)[0]["hypervisors"]
     if len(nodes) < spec.hosts:  # the scheduler maps new hosts into the cell every few seconds
         return False
-    project = call(spec, "GET", "keystone", "/v3/auth/projects", None, token)[0]["projects"][0]["id"]
+    project = call(spec, "GET", "keystone", "/v3/projects?name=admin", None, token)[0]["projects"][0]["id"]
     found = call(spec, "GET", "cinder", f"/v3/{project}/os-services", None, token)[0]["services"]
     backends = {*spec.backends, *spec.additions.cinder_backends}
     return {f"lab@{name}" for name in backends} <= {entry["host"] for entry in found if entry["state"] == "up"}

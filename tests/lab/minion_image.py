@@ -115,9 +115,9 @@ def _fill(root: Path, tree: Path, kernel: str) -> None:
     for name in ("bin", "sbin", "lib", "lib64"):
         (root / name).symlink_to(f"usr/{name}")
     for path in [BUSYBOX, *map(Path, PROGRAMS), *_libraries(PROGRAMS)]:
-        target = root / str(path).lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, target)
+        copy = root / str(path).lstrip("/")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
     for applet in run([BUSYBOX, "--list"]).split():
         if not any((root / folder / applet).exists() for folder in ("bin", "sbin")):
             (root / "bin" / applet).symlink_to("busybox")

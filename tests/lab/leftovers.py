@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a migration left in a cloud: everything with our tag, in every project, as the admin sees it.
+
+A thing has the tag when any of its values contains it: name, description, metadata, tags. Trusts and the attachment
+records of Cinder can carry none, so they count when they were not there ``before``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from tests.lab import content
+from tests.lab.fixtures import LabCloud
+
+Lister = Callable[[Any], Iterable[Any]]
+# What carries no text of ours.
+UNTAGGED = frozenset({"trust", "attachment"})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Thing:
+    """``text``: all that the cloud says of it."""
+
+    kind: str
+    id: str
+    name: str
+    project: str
+    text: str = dataclasses.field(repr=False, compare=False, default="")
+
+
+def _keypairs(connection: Any) -> Iterator[Any]:
+    for user in connection.identity.users():
+        for pair in connection.compute.keypairs(user_id=user.id):
+            yield {"id": f"{user.name}/{pair.name}", "name": pair.name, "user": user.name}
+
+
+def _raw(service: str, path: str, name: str) -> Lister:
+    """A list that the library has no words for."""
+
+    def listed(connection: Any) -> Iterable[Any]:
+        microversion = "3.59" if service == "block_storage" else None
+        return list(getattr(connection, service).get(path, microversion=microversion).json()[name])
+
+    return listed
+
+
+_LISTERS: Mapping[str, Lister] = {
+    "server": lambda connection: connection.compute.servers(all_projects=True),
+    "keypair": _keypairs,
+    "flavor": lambda connection: connection.compute.flavors(is_public=None, get_extra_specs=True),
+    "server group": lambda connection: connection.compute.server_groups(all_projects=True),
+    "volume": lambda connection: connection.block_storage.volumes(all_projects=True),
+    "snapshot": lambda connection: connection.block_storage.snapshots(all_projects=True),
+    "backup": lambda connection: connection.block_storage.backups(all_projects=True),
+    "volume type": lambda connection: connection.block_storage.types(),
+    "attachment": _raw("block_storage", "/attachments?all_tenants=1", "attachments"),
+    "image": lambda connection: connection.image.images(visibility="all"),
+    "hidden image": lambda connection: connection.image.images(is_hidden=True),
+    "port": lambda connection: connection.network.ports(),
+    "network": lambda connection: connection.network.networks(),
+    "router": lambda connection: connection.network.routers(),
+    "floating address": lambda connection: connection.network.ips(),
+    "security group": lambda connection: connection.network.security_groups(),
+    "trust": _raw("identity", "/OS-TRUST/trusts", "trusts"),
+    "application credential": lambda connection: _of_users(connection, "application_credentials"),
+}
+
+
+def _of_users(connection: Any, noun: str) -> Iterator[Any]:
+    for user in connection.identity.users():
+        yield from getattr(connection.identity, noun)(user.id)
+
+
+def census(cloud: LabCloud) -> frozenset[Thing]:
+    """Everything in the cloud now."""
+    with cloud.connect() as connection:
+        found = [_thing(kind, entry) for kind, lister in _LISTERS.items() for entry in lister(connection)]
+        return frozenset([*found, *_secrets(cloud, connection)])
+
+
+def leftovers(cloud: LabCloud, tag: str, before: frozenset[Thing] = frozenset()) -> list[Thing]:
+    """What has the tag and was not there ``before``, and what cannot have one and is new; empty when all is clean."""
+    new = census(cloud) - before
+    found = [thing for thing in new if tag in thing.text or (thing.kind in UNTAGGED and before)]
+    return sorted(found, key=lambda thing: (thing.kind, thing.name, thing.id))
+
+
+def _thing(kind: str, entry: Any) -> Thing:
+    facts = entry if isinstance(entry, dict) else entry.to_dict()
+    project = facts.get("project_id") or facts.get("owner_id") or facts.get("owner") or ""
+    name = str(facts.get("name") or "")
+    return Thing(kind=kind, id=str(facts.get("id")), name=name, project=project, text=json.dumps(facts, default=str))
+
+
+def _secrets(cloud: LabCloud, connection: Any) -> Iterator[Thing]:
+    """Barbican lists the secrets of the token's project only: the admin becomes admin of each project for this."""
+    admin = connection.current_user_id
+    role = connection.identity.find_role("admin")
+    for project in connection.identity.projects():
+        connection.identity.assign_project_role_to_user(project, admin, role)
+        with content.connect(cloud.cloud, "admin", project.name) as scoped:
+            answer = scoped.session.get(cloud.url("barbican", "/v1/secrets?limit=1000"))
+            for secret in answer.json()["secrets"]:
+                reference = secret["secret_ref"]
+                name = str(secret.get("name") or "")
+                text = json.dumps(secret)
+                yield Thing(kind="secret", id=reference.rpartition("/")[2], name=name, project=project.id, text=text)
