@@ -162,8 +162,9 @@ def worker(conf: cfg.ConfigOpts, bus: Bus) -> WorkerService:
         release=release(),
         link=settings_of(LinkSettings, conf.link),
     )
-    if conf.openstack.ceph_clusters_file:
-        os.environ[openstack.CEPH_CLUSTERS] = conf.openstack.ceph_clusters_file  # providers run in children
+    for option, variable in openstack.HANDED_ON.items():
+        if conf.openstack[option]:
+            os.environ[variable] = conf.openstack[option]  # providers run in children
     return WorkerService(settings, bus, vault_settings(conf))
 
 

@@ -8,6 +8,10 @@ from oslo_config import cfg
 GROUP = "openstack"
 #: Where providers, which know no configuration, find ``ceph_clusters_file``.
 CEPH_CLUSTERS = "CORIOLIS_OPENSTACK_CEPH_CLUSTERS"
+#: Likewise ``nfs_shares_file``.
+NFS_SHARES = "CORIOLIS_OPENSTACK_NFS_SHARES"
+#: Option -> the environment variable in which the worker's children get it.
+HANDED_ON = {"ceph_clusters_file": CEPH_CLUSTERS, "nfs_shares_file": NFS_SHARES}
 
 OPTS: tuple[cfg.Opt, ...] = (
     cfg.StrOpt(
@@ -17,5 +21,13 @@ OPTS: tuple[cfg.Opt, ...] = (
         "the key is. Empty: volumes in Ceph are reached as any others are, through Cinder, Nova and Glance. The worker "
         "gives the path to its children in the environment variable CORIOLIS_OPENSTACK_CEPH_CLUSTERS, which may "
         "also be set from outside.",
+    ),
+    cfg.StrOpt(
+        "nfs_shares_file",
+        default="",
+        help="An INI file that says which NFS shares of which cloud are mounted on this worker, and where: the volumes "
+        "in them are opened without a server in the cloud. Empty: they are reached as any others are. The worker gives "
+        "the path to its children in the environment variable CORIOLIS_OPENSTACK_NFS_SHARES, which may also be set "
+        "from outside.",
     ),
 )

@@ -40,6 +40,7 @@ KEPT_ENVIRONMENT = (
     "CORIOLIS_OVA_ROOTS",
     "CORIOLIS_LIBVIRT_OWN_RIGHTS",
     "CORIOLIS_OPENSTACK_CEPH_CLUSTERS",
+    "CORIOLIS_OPENSTACK_NFS_SHARES",
     "http_proxy",
     "https_proxy",
     "no_proxy",

@@ -14,16 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from coriolis.providers.api import Invalid
+from coriolis.providers.openstack.keystones import may_speak, same_keystone
 
 #: Environment variable of the worker: the path of the operator's file. Unset: no direct access to Ceph.
 CLUSTERS = "CORIOLIS_OPENSTACK_CEPH_CLUSTERS"
 
 _FIELDS = {"auth_url", "conf", "user", "keyring", "pools"}
 _KEY = re.compile(r"^\s*key\s*=\s*(\S+)\s*$", re.MULTILINE)
-_PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +69,11 @@ def find(
     whose ceph.conf names a monitor that Cinder tells. ``verified``: the cloud has proven by its certificate who it is,
     to the worker's own authorities, not to any that the user gave; over plain HTTP, which the operator must have named
     as such, there is nothing to prove."""
-    place = _place(auth_url)
-    if not verified and place[0] == "https":
+    if not may_speak(auth_url, verified=verified):
         return None
     data = connection_info.get("data", connection_info)
     pool = str(data.get("name", "")).partition("/")[0]
-    fitting = [c for c in clusters if _place(c.auth_url) == place and pool in c.pools]
+    fitting = [c for c in clusters if same_keystone(c.auth_url, auth_url) and pool in c.pools]
     if len(fitting) > 1:
         told = {str(host).strip("[]") for host in data.get("hosts", ())}
         fitting = [c for c in fitting if c.conf is not None and any(_names(c.conf, host) for host in told)]
@@ -113,13 +111,6 @@ def _cluster(name: str, fields: dict[str, str]) -> Cluster:
         user=(fields.get("user") or "").removeprefix("client.") or None,
         keyring=Path(fields["keyring"]) if fields.get("keyring") else None,
     )
-
-
-def _place(url: str) -> tuple[str, str, int, str]:
-    """Scheme, host, port and path of a Keystone, without its version: what makes two spellings the same one."""
-    parts = urlsplit(url.strip())
-    path = re.sub(r"/v[23](\.\d+)?$", "", parts.path.rstrip("/")).rstrip("/")
-    return parts.scheme.lower(), (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme.lower(), 0), path
 
 
 def _names(conf: Path, host: str) -> bool:

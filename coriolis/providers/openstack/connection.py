@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import requests
 from keystoneauth1 import loading
 from keystoneauth1.session import Session
+from openstack.block_storage.v3._proxy import Proxy as BlockStorage
 from openstack.connection import Connection as Sdk
 
 from coriolis.providers.api import DELEGATION, Context, Invalid, delegation_plugin
 from coriolis.providers.openstack.errors import translated
+from coriolis.providers.openstack.keystones import may_speak
 
 #: The newest version that we ask for; the service's own maximum if that is older.
 #: https://docs.openstack.org/nova/latest/reference/api-microversion-history.html and Cinder's
@@ -54,12 +56,21 @@ class Cloud:
     sdk: Sdk
     name: str  # for messages: the region's name, or the address of Keystone
     calls: Calls
+    auth_url: str = ""
+    #: Its Keystone is held to the worker's own authorities, and every service is where that Keystone says. Only then
+    #: may what it tells lead to what the operator keeps for the cloud of this Keystone: see ``keystones``.
+    proven: bool = False
 
     @property
     def project_id(self) -> str:
         """:raises ProviderError: Keystone does not answer, or refuses us"""
         with translated(f"asking Keystone of {self.name} for a token"):
             return str(self.sdk.current_project_id)
+
+    @property
+    def cinder(self) -> BlockStorage:
+        """The block storage service; there is only version 3."""
+        return cast(BlockStorage, self.sdk.block_storage)
 
     @property
     def roles(self) -> frozenset[str]:
@@ -85,7 +96,17 @@ def open_cloud(info: dict[str, Any], context: Context) -> Cloud:
         session = Session(auth=_auth(info), session=wire, verify=_verify(info, context), timeout=_TIMEOUT_SECONDS)
         sdk = Sdk(session=session, region_name=info.get("region_name"), app_name="coriolis", **_config(info))
     where = str(info.get("region_name") or info.get("auth_url") or "the user's own cloud")
-    return Cloud(sdk=sdk, name=where, calls=calls)
+    return Cloud(sdk=sdk, name=where, calls=calls, auth_url=_auth_url(info), proven=is_proven(info))
+
+
+def is_proven(info: dict[str, Any]) -> bool:
+    """Whether nothing that the user gave lets somebody else speak for the cloud."""
+    verified = not info.get("allow_untrusted") and not info.get("cacert")
+    return not info.get("endpoint_overrides") and may_speak(_auth_url(info), verified=verified)
+
+
+def _auth_url(info: dict[str, Any]) -> str:
+    return str((info.get(DELEGATION) or info).get("auth_url") or "")
 
 
 def _auth(info: dict[str, Any]) -> Any:

@@ -6,22 +6,30 @@ from __future__ import annotations
 from typing import Any
 
 from coriolis.providers.api import Context
+from coriolis.providers.openstack.compute import OpenStackCompute
 from coriolis.providers.openstack.connection import Cloud, check_cloud, close_cloud, open_cloud
+from coriolis.providers.openstack.inventory import OpenStackInventory
+from coriolis.providers.openstack.networks import OpenStackNetworks
+from coriolis.providers.openstack.options import OpenStackOptions
+from coriolis.providers.openstack.planning import OpenStackPlanning
+from coriolis.providers.openstack.storage import OpenStackStorage
+from coriolis.providers.openstack.volumes import OpenStackVolumes
+from coriolis.providers.openstack.writing import OpenStackSinks
 
 
 class OpenStackConnection:
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
-        self.inventory = None
-        self.networks = None
-        self.storage = None
-        self.options = None
-        self.planning = None
+        self.inventory = OpenStackInventory(cloud)
+        self.networks = OpenStackNetworks(cloud)
+        self.storage = OpenStackStorage(cloud)
+        self.options = OpenStackOptions(cloud)
+        self.planning = OpenStackPlanning(cloud)
         self.snapshots = None
         self.read_blocks = None
-        self.write_blocks = None
-        self.volumes = None
-        self.compute = None
+        self.write_blocks = OpenStackSinks(cloud)
+        self.volumes = OpenStackVolumes(cloud)
+        self.compute = OpenStackCompute(cloud)
         self.minions = None
 
     def check(self, context: Context) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from coriolis.conf.openstack import CEPH_CLUSTERS
+from coriolis.conf.openstack import CEPH_CLUSTERS, HANDED_ON, NFS_SHARES
 from coriolis.providers.api import Invalid
 from coriolis.providers.libvirt.connection import OWN_RIGHTS
 from coriolis.providers.openstack.ceph_access import CLUSTERS, Cluster, find, key_in, read_clusters
+from coriolis.providers.openstack.nfs_access import SHARES
 from coriolis.providers.openstack.rbd_tools import rbd_of
 from coriolis.worker import forks
 
@@ -76,8 +77,8 @@ class TestTheOperatorsFile:
             read_clusters(str(tmp_path / "none"))
 
     def test_what_the_operator_says_reaches_the_children_of_a_worker(self) -> None:
-        assert {CLUSTERS, OWN_RIGHTS} <= set(forks.KEPT_ENVIRONMENT)
-        assert CLUSTERS == CEPH_CLUSTERS
+        assert {OWN_RIGHTS, *HANDED_ON.values()} <= set(forks.KEPT_ENVIRONMENT)
+        assert (CLUSTERS, SHARES) == (CEPH_CLUSTERS, NFS_SHARES)
 
 
 class TestFinding:

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cinder volumes for replicated disks. A volume is found again by its key, which is in its metadata.
+
+Of a planned disk: ``storage`` is a volume type's name (None: the cloud's default), ``properties`` may have
+``availability_zone`` and ``image_properties`` (what Nova reads of an image: ``hw_firmware_type`` ...).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from coriolis.providers.api import (
+    Conflict,
+    Context,
+    Environment,
+    Gone,
+    Layout,
+    PlannedDisk,
+    Unavailable,
+    Volume,
+)
+from coriolis.providers.openstack import tags
+from coriolis.providers.openstack.attachments import release, servers_of
+from coriolis.providers.openstack.connection import Cloud
+from coriolis.providers.openstack.errors import translated
+from coriolis.providers.openstack.transports.choice import choose, needed_of
+from coriolis.providers.openstack.waits import wait_for_status, wait_until
+
+GIB = 1 << 30
+_SECONDS = 600  # volume_seconds, when the environment says nothing
+_STUCK_SECONDS = 60  # for a volume that is deleted while Cinder is at it
+_UNPLAIN = re.compile(r"[^\w.-]+")
+_MESSAGES_MICROVERSION = "3.5"
+#: Statuses of a volume that Cinder works at: nothing can be asked of it meanwhile.
+_BUSY = ("creating", "downloading", "detaching", "attaching", "retyping", "extending", "uploading", "backing-up")
+
+
+class OpenStackVolumes:
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def create(self, disk: PlannedDisk, layout: Layout, key: str, environment: Environment, context: Context) -> Volume:
+        found = find_volumes(self._cloud, key)
+        volume_id = found[0].id if found else self._make(disk, layout, key, environment)
+        volume = self._ready(str(volume_id), environment, context)
+        if volume.size * GIB < disk.size_bytes:
+            raise Conflict(f"volume {volume.id} exists and has {volume.size} GiB, not {gib(disk.size_bytes)}")
+        if disk.boot:
+            self._dress(volume, disk)
+        wanted = str(environment.get("replica_import_mechanism", "auto"))
+        free = volume.id if volume.status == "available" else None  # one in use was looked at before
+        return Volume(
+            disk_id=disk.disk_id,
+            ref=str(volume.id),
+            size_bytes=volume.size * GIB,
+            properties={
+                "volume_id": str(volume.id),
+                "transport": choose(self._cloud, wanted, environment, context, volume_id=free),
+                "environment": needed_of(environment),
+            },
+        )
+
+    def _make(self, disk: PlannedDisk, layout: Layout, key: str, environment: Environment) -> str:
+        zone = disk.properties.get("availability_zone") or environment.get("volumes_availability_zone")
+        wanted = {
+            "name": volume_name(layout.name, disk.disk_id),
+            "size": gib(disk.size_bytes),
+            "volume_type": disk.storage,
+            "availability_zone": zone,
+            "metadata": tags.metadata(key),
+        }
+        with translated(f"making a volume of {wanted['size']} GiB for disk {disk.disk_id}"):
+            try_ = {name: value for name, value in wanted.items() if value is not None}
+            return str(self._cloud.cinder.create_volume(**try_).id)
+
+    def _ready(self, volume_id: str, environment: Environment, context: Context) -> Any:
+        """The volume, available or in use. One that could not be made is deleted. :raises Conflict: that is so"""
+        try:
+            return wait_for_status(
+                lambda: self._get(volume_id),
+                ("available", "in-use"),
+                what=f"volume {volume_id}",
+                seconds=float(environment.get("volume_seconds", _SECONDS)),
+                context=context,
+                why=lambda volume: self._why(volume_id),
+            )
+        except Conflict:
+            self._remove(volume_id, context)  # so that a later attempt makes another
+            raise
+
+    def _why(self, volume_id: str) -> str:
+        """What Cinder tells its users about what went wrong with a volume; empty when it says nothing."""
+        said = last_message(self._cloud, volume_id)
+        return said or "Cinder gives no reason; its administrator finds it in the logs of cinder-scheduler and -volume"
+
+    def _dress(self, volume: Any, disk: PlannedDisk) -> None:
+        """Makes it one that servers boot from, of the hardware that was planned."""
+        with translated(f"making volume {volume.id} bootable"):
+            if not volume.is_bootable:
+                self._cloud.cinder.set_volume_bootable_status(volume.id, True)
+            wanted = {name: str(value) for name, value in disk.properties.get("image_properties", {}).items()}
+            if wanted and not wanted.items() <= (volume.volume_image_metadata or {}).items():
+                self._cloud.cinder.set_volume_image_metadata(volume.id, **wanted)
+
+    def delete(self, ref: Any | None, key: str, context: Context) -> None:
+        for volume in self._find(ref, key):
+            self._remove(str(volume.id), context)
+
+    def _find(self, ref: Any | None, key: str) -> list[Any]:
+        if not isinstance(ref, str):
+            return find_volumes(self._cloud, key)
+        try:
+            volume = self._get(ref)
+        except Gone:
+            return []
+        return [volume] if (volume.metadata or {}).get(tags.KEY) == tags.tag(key) else []
+
+    def _get(self, volume_id: str) -> Any:
+        with translated(f"reading volume {volume_id}"):
+            return self._cloud.cinder.get_volume(volume_id)
+
+    def _remove(self, volume_id: str, context: Context) -> None:
+        """Deletes a volume of ours, unless it became a server's. Content when it is gone."""
+        try:
+            volume = self._settled(volume_id, context)
+            servers = servers_of(volume)
+            if servers:
+                context.event("WARNING", f"volume {volume_id} belongs to server {', '.join(servers)} and stays")
+                return
+            release(self._cloud, volume_id, context)
+            self._delete(volume_id, force=volume.status in _BUSY)
+            self._gone(volume_id, context)
+        except Gone:
+            return
+
+    def _settled(self, volume_id: str, context: Context) -> Any:
+        """The volume once Cinder has done what it is at, or as it is when that takes too long."""
+        last: list[Any] = []
+
+        def look() -> Any | None:
+            last[:] = [self._get(volume_id)]
+            return None if last[0].status in _BUSY else last[0]
+
+        try:
+            return wait_until(look, what=f"volume {volume_id} settles", seconds=_STUCK_SECONDS, context=context)
+        except Unavailable:
+            if not last:
+                raise
+            return last[0]
+
+    def _delete(self, volume_id: str, *, force: bool) -> None:
+        with translated(f"deleting volume {volume_id}"):
+            self._cloud.cinder.delete_volume(volume_id, ignore_missing=True, force=force)
+
+    def _gone(self, volume_id: str, context: Context) -> None:
+        """:raises Conflict: Cinder cannot delete it"""
+
+        def look() -> bool | None:
+            try:
+                status = self._get(volume_id).status
+            except Gone:
+                return True
+            if status == "error_deleting":
+                raise Conflict(f"volume {volume_id} cannot be deleted: {self._why(volume_id)}")
+            return None
+
+        wait_until(look, what=f"volume {volume_id} was not deleted", seconds=_SECONDS, context=context)
+
+
+def gib(size_bytes: int) -> int:
+    """Whole GiB that hold so many bytes: what Cinder counts in."""
+    return max(1, -(-size_bytes // GIB))
+
+
+def volume_name(server: str, disk_id: str) -> str:
+    """For people: at most 255 characters. Cinder's names need not be unique."""
+    return f"{server[:150]}-{_UNPLAIN.sub('_', disk_id)[:80]}"
+
+
+def find_volumes(cloud: Cloud, key: str) -> list[Any]:
+    """Volumes with this key, the oldest first."""
+    with translated("listing volumes"):
+        found = cloud.cinder.volumes(details=True, properties=str({tags.KEY: tags.tag(key)}))
+        ours = [one for one in found if (one.metadata or {}).get(tags.KEY) == tags.tag(key)]
+    return sorted(ours, key=lambda one: (str(one.created_at), str(one.id)))
+
+
+def last_message(cloud: Cloud, resource_id: str) -> str | None:
+    """The newest thing that Cinder tells the user about a resource; None when it tells nothing."""
+    with translated(f"asking what went wrong with {resource_id}"):
+        answer = cloud.cinder.get(
+            "/messages", params={"resource_uuid": resource_id}, microversion=_MESSAGES_MICROVERSION
+        )
+        if not answer.ok:
+            return None
+        told = answer.json().get("messages", ())
+    newest = max(told, key=lambda one: str(one.get("created_at", "")), default=None)
+    return None if newest is None else str(newest.get("user_message") or "").strip() or None

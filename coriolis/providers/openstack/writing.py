@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes destination volumes, by the transport that was chosen when they were made."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from coriolis.dataplane import Sink
+from coriolis.providers.api import Context, Volume
+from coriolis.providers.openstack.attachments import release
+from coriolis.providers.openstack.connection import Cloud
+from coriolis.providers.openstack.transports import direct
+from coriolis.providers.openstack.transports.choice import transport
+
+
+class OpenStackSinks:
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    @contextlib.contextmanager
+    def open_sink(self, volume: Volume, context: Context) -> Iterator[Sink]:
+        """:raises Gone: there is no such volume. :raises Conflict: a newer attempt writes it, or a server has it"""
+        way = transport(str(volume.properties["transport"]))
+        with way.writing(self._cloud, volume.ref, dict(volume.properties.get("environment", {})), context) as sink:
+            yield sink
+
+
+def give_away(cloud: Cloud, volumes: Sequence[Volume], context: Context) -> None:
+    """Ends all writing of ours, before the volumes become a server's. :raises Conflict: a server has one of them"""
+    for volume in volumes:
+        if volume.properties["transport"] == "direct":
+            direct.lock_out(cloud, volume.ref, dict(volume.properties.get("environment", {})), context)
+        else:
+            release(cloud, volume.ref, context)
