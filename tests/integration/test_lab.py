@@ -17,7 +17,7 @@ import pytest
 from tests.lab import content
 from tests.lab.fixtures import LabCloud
 
-pytestmark = [pytest.mark.integration, pytest.mark.openstack, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.openstack]
 PATIENCE = 300.0
 
 
@@ -103,6 +103,7 @@ def volume(admin: Any) -> Iterator[Any]:
     admin.block_storage.delete_volume(made)
 
 
+@pytest.mark.slow
 def test_a_minion_is_reached_and_gives_a_hot_plugged_volume(admin: Any, minion: Any, volume: Any, key: Path) -> None:
     until_said(admin, minion, "lab-minion: ready")
     run = ssh(address_of(minion), key)
