@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping
@@ -153,8 +154,21 @@ class Ceph:
             "rbd_store_chunk_size": "8",
         }
         # Cinder clones an image in Ceph only when Glance says where it lies.
-        sections = {"glance": {"DEFAULT": {"show_image_direct_url": "true", "show_multiple_locations": "true"}}}
+        sections = {"glance": {"DEFAULT": {"show_image_direct_url": "true"}}}
         return Additions(cinder_backends={name: cinder}, glance_stores={name: glance}, sections=sections)
+
+    def give_key(self, libvirt_socket: Path) -> None:
+        """A libvirtd learns the key of client.cinder, which Nova names for volumes in here."""
+        uri = f"qemu+unix:///system?socket={libvirt_socket}"
+        with tempfile.TemporaryDirectory(dir=self.home.run) as folder:
+            definition, key = Path(folder) / "secret.xml", Path(folder) / "key"
+            definition.write_text(
+                f"<secret ephemeral='no' private='yes'><uuid>{SECRET_UUID}</uuid>"
+                "<usage type='ceph'><name>client.cinder of the lab</name></usage></secret>"
+            )
+            key.write_text(self.key("cinder"))
+            self._run("virsh", "-q", "-c", uri, "secret-define", str(definition))
+            self._run("virsh", "-q", "-c", uri, "secret-set-value", SECRET_UUID, "--file", str(key))
 
     @property
     def _port(self) -> int:
