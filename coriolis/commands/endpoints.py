@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from coriolis.commands.caller import Caller
-from coriolis.domain.errors import Forbidden, Invalid
+from coriolis.domain.errors import Conflict, Forbidden, Invalid
 from coriolis.store import endpoints, idempotency, purge, regions
 from coriolis.store.engine import Database
 from coriolis.store.rows import Endpoint
@@ -78,11 +78,13 @@ def insert(conn: Connection, db: Database, caller: Caller, new: NewEndpoint, key
     return row
 
 
-def update(db: Database, caller: Caller, endpoint_id: str, changes: Mapping[str, Any]) -> Endpoint:
-    """Changes the fields of ``CHANGEABLE``; setting one of sealed and secret_ref clears the other.
+def update(db: Database, caller: Caller, seen: Endpoint, changes: Mapping[str, Any]) -> Endpoint:
+    """Changes the fields of ``CHANGEABLE``; setting one of sealed and secret_ref clears the other. ``seen``: as it was
+    when the changes were made up: a secret that they keep is the one that it had then.
 
     :raises Invalid: a field that cannot be changed
     :raises NotFound: no such endpoint in the caller's project, or no such region
+    :raises Conflict: somebody else has changed it meanwhile
     """
     for name in changes:
         if name not in CHANGEABLE:
@@ -94,10 +96,11 @@ def update(db: Database, caller: Caller, endpoint_id: str, changes: Mapping[str,
         values["sealed"] = None
 
     def use(conn: Connection) -> Endpoint:
-        endpoints.get(conn, endpoint_id, caller.scope)
+        endpoints.get(conn, seen.id, caller.scope)
         regions.require(conn, values.get("mapped_regions") or ())
-        endpoints.update(conn, endpoint_id, {**values, "updated_at": db.utcnow()})
-        return endpoints.get(conn, endpoint_id, caller.scope)
+        if not endpoints.update(conn, seen, {**values, "updated_at": db.utcnow()}):
+            raise Conflict("The endpoint was changed at the same moment. Look at it, and send your change again.")
+        return endpoints.get(conn, seen.id, caller.scope)
 
     return db.write(use)
 

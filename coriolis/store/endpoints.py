@@ -60,8 +60,11 @@ def page(conn: Connection, project_id: str | None, wanted: paging.Page) -> list[
     return [load(Endpoint, row) for row in paging.fetch(conn, query, wanted, ORDER)]
 
 
-def update(conn: Connection, endpoint_id: str, values: Mapping[str, Any]) -> None:
-    conn.execute(sql_update(endpoint).where(endpoint.c.id == endpoint_id), dict(values))
+def update(conn: Connection, seen: Endpoint, values: Mapping[str, Any]) -> bool:
+    """False: somebody else has changed or deleted it since it was read."""
+    unchanged = endpoint.c.updated_at.is_not_distinct_from(seen.updated_at)
+    result = conn.execute(sql_update(endpoint).where(endpoint.c.id == seen.id, unchanged), dict(values))
+    return result.rowcount == 1
 
 
 def user_of(conn: Connection, endpoint_id: str) -> str | None:

@@ -43,6 +43,7 @@ ROUTES: tuple[Route, ...] = (
         summary="Update an endpoint",
         schema=schemas.UPDATE,
         answer=schemas.ONE_ENDPOINT,
+        fails=(409,),
     ),
     Route(
         method="DELETE",

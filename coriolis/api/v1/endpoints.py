@@ -72,7 +72,7 @@ def update(request: ApiRequest, services: Services) -> Json:
         sent = masking.restore(body["connection_info"], stored)
         kept = seal(services.vault, sent, "endpoint.connection_info")
         changes.update({"sealed": kept.sealed} if kept.sealed is not None else {"secret_ref": kept.secret_ref})
-    row = commands.update(services.db, request.caller, row.id, changes)
+    row = commands.update(services.db, request.caller, row, changes)
     return {"endpoint": _views([row], services)[0]}
 
 
