@@ -165,8 +165,8 @@ DESTINATION: dict[str, Any] = {
         "user_data": {
             "type": "string",
             "title": "User data",
-            "description": "For cloud-init, in clear; at most 65535 bytes once it is encoded",
-            "maxLength": 49149,
+            "description": "For cloud-init, in clear; at most 16384 bytes",
+            "maxLength": 16384,
         },
         "metadata": {
             "type": "object",

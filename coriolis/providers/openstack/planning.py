@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the cloud would make of an instance, and what stands in the way. Everything that is named is looked up, and the
+quotas are asked, before a byte moves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from coriolis.providers.api import (
+    Concern,
+    Context,
+    Disk,
+    Environment,
+    Firmware,
+    Instance,
+    Invalid,
+    Layout,
+    OsType,
+    PlannedDisk,
+    Purpose,
+    boot_disk,
+    choose_storage,
+)
+from coriolis.providers.openstack.connection import Cloud
+from coriolis.providers.openstack.errors import translated
+from coriolis.providers.openstack.flavors import Flavor, plan_flavor
+from coriolis.providers.openstack.nics import NicPlanner
+from coriolis.providers.openstack.quotas import Needs, check_quotas
+from coriolis.providers.openstack.readiness import source_concerns
+
+GIB = 1 << 30
+#: It is stored with every reference to a server that is not made yet; Nova would take about 48 KiB.
+USER_DATA_BYTES = 16384
+_NAME_LENGTH = 255
+#: What Glance and Nova know as ``os_type``.
+_OS_TYPES = {OsType.LINUX: "linux", OsType.WINDOWS: "windows"}
+
+
+class OpenStackPlanning:
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def check_source(self, instance: Instance, environment: Environment, context: Context) -> list[Concern]:
+        return source_concerns(self._cloud, instance)
+
+    def plan(
+        self,
+        instance: Instance,
+        environment: Environment,
+        network_map: dict[str, Any],
+        storage_mappings: dict[str, Any],
+        context: Context,
+    ) -> Layout:
+        name = server_name(instance, environment)
+        images = image_properties(instance, environment)
+        properties = {**self._properties(environment), "image_properties": images}
+        flavor, concerns = plan_flavor(self._cloud, instance, environment)
+        context.check_cancelled()
+        nics = NicPlanner(self._cloud, environment, network_map, context)
+        planned_nics = nics.plan(instance)
+        if properties["floating_network"] and not planned_nics:
+            raise Invalid("floating_ip_network: the instance has no NIC that could have a floating address")
+        context.check_cancelled()
+        disks = self._disks(instance, environment, storage_mappings, images)
+        concerns = [*concerns, *nics.concerns, *self._rights(environment)]
+        context.check_cancelled()
+        concerns += check_quotas(self._cloud, needs_of(disks, len(planned_nics), flavor, properties, context))
+        return Layout(
+            name=name,
+            disks=disks,
+            nics=planned_nics,
+            properties={**properties, "flavor": dataclasses.asdict(flavor)},
+            concerns=tuple(concerns),
+        )
+
+    def _properties(self, environment: Environment) -> dict[str, Any]:
+        """Ids of all that the environment names. :raises Invalid: there is no such thing"""
+        sdk: Any = self._cloud.sdk
+        data = environment.get("user_data")
+        if data and len(data.encode()) > USER_DATA_BYTES:
+            raise Invalid(f"user_data: it has {len(data.encode())} bytes; at most {USER_DATA_BYTES} are possible")
+        group = environment.get("server_group")
+        keypair = environment.get("keypair_name")
+        external = environment.get("floating_ip_network")
+        self._check_zones(environment)
+        return {
+            "server_group": self._id("server_group", group, lambda: sdk.compute.find_server_group(group)),
+            "keypair": keypair and self._id("keypair_name", keypair, lambda: sdk.compute.find_keypair(keypair)),
+            "floating_network": self._floating(external) if external else None,
+        }
+
+    def _id(self, field: str, wanted: str | None, find: Any) -> str | None:
+        if not wanted:
+            return None
+        with translated(f"looking for {field} {wanted}"):
+            found = find()
+        if found is None:
+            raise Invalid(f"{field}: {self._cloud.name} has no {wanted}")
+        return str(found.id)
+
+    def _floating(self, wanted: str) -> str:
+        with translated(f"looking for network {wanted}"):
+            found = self._cloud.sdk.network.find_network(wanted, ignore_missing=True)
+        if found is None or not found.is_router_external:
+            raise Invalid(f"floating_ip_network: {self._cloud.name} has no external network {wanted}")
+        return str(found.id)
+
+    def _check_zones(self, environment: Environment) -> None:
+        sdk: Any = self._cloud.sdk
+        for field, service in (
+            ("availability_zone", sdk.compute),
+            ("volumes_availability_zone", self._cloud.cinder),
+        ):
+            wanted = str(environment.get(field) or "").partition(":")[0]  # Nova: zone:host, for administrators
+            if not wanted:
+                continue
+            with translated("listing availability zones"):
+                zones = {zone.name for zone in service.availability_zones() if zone.state.get("available")}
+            if wanted not in zones:
+                raise Invalid(f"{field}: {wanted} is not there; there are {', '.join(sorted(zones)) or 'none'}")
+
+    def _rights(self, environment: Environment) -> list[Concern]:
+        if ":" not in str(environment.get("availability_zone") or "") or "admin" in self._cloud.roles:
+            return []
+        message = "availability_zone: only an administrator may name the host of a server"
+        return [Concern(code="openstack.needs_admin", message=message, blocking=True)]
+
+    def _disks(
+        self, instance: Instance, environment: Environment, mappings: dict[str, Any], images: dict[str, str]
+    ) -> tuple[PlannedDisk, ...]:
+        if not instance.devices.disks:
+            raise Invalid(f"instance {instance.name} has no disk to boot from")
+        with translated("listing volume types"):
+            types = {str(one.id): str(one.name) for one in self._cloud.cinder.types()}
+        boot = boot_disk(instance)
+        return tuple(
+            PlannedDisk(
+                disk_id=disk.id,
+                size_bytes=-(-disk.size_bytes // GIB) * GIB,
+                storage=volume_type(disk, mappings, environment, types),
+                boot=disk.id == boot,
+                properties={"image_properties": images} if disk.id == boot else {},
+            )
+            for disk in instance.devices.disks
+        )
+
+
+def server_name(instance: Instance, environment: Environment) -> str:
+    """:raises Invalid: it cannot be the name of a server"""
+    name = str((environment.get("server_name") or instance.name) + environment.get("name_suffix", "")).strip()
+    if not name or len(name) > _NAME_LENGTH or not name.isprintable():
+        raise Invalid(
+            f"{name!r} cannot be the name of a server; give another as server_name in destination_environment"
+        )
+    return name
+
+
+def volume_type(disk: Disk, mappings: dict[str, Any], environment: Environment, types: dict[str, str]) -> str | None:
+    """Name of the mapped volume type; None: the cloud's default. ``types``: id to name.
+
+    :raises Invalid: there is no such type
+    """
+    wanted = choose_storage(disk, mappings) or environment.get("volume_type")
+    if not wanted:
+        return None
+    if wanted in types.values():
+        return str(wanted)
+    if wanted in types:
+        return types[wanted]
+    raise Invalid(
+        f"storage_mappings: there is no volume type {wanted}; there are {', '.join(sorted(types.values())) or 'none'}"
+    )
+
+
+def image_properties(instance: Instance, environment: Environment) -> dict[str, str]:
+    """Image metadata of the boot volume. Source: Glance's useful image properties.
+
+    :raises Invalid: they contradict each other
+    """
+    found = {"hw_firmware_type": "uefi" if instance.firmware_type is Firmware.EFI else "bios"}
+    if instance.os_type in _OS_TYPES:
+        found["os_type"] = _OS_TYPES[instance.os_type]
+    machine = environment.get("machine_type")
+    if instance.secure_boot and instance.firmware_type is Firmware.EFI:
+        if machine == "pc":
+            raise Invalid("machine_type: the instance uses secure boot, which needs machine_type q35")
+        found |= {"os_secure_boot": "required"}
+        machine = "q35"
+    bus = environment.get("disk_bus")
+    if machine == "q35" and bus == "ide":
+        raise Invalid("disk_bus: machine q35 has no IDE bus; use disk_bus sata, or machine_type pc")
+    if bus == "scsi":
+        found["hw_scsi_model"] = "virtio-scsi"
+    for name, value in (
+        ("hw_machine_type", machine),
+        ("hw_disk_bus", bus),
+        ("hw_vif_model", environment.get("nic_model")),
+    ):
+        if value:
+            found[name] = str(value)
+    return found
+
+
+def needs_of(
+    disks: Iterable[PlannedDisk], nics: int, flavor: Flavor, properties: dict[str, Any], context: Context
+) -> Needs:
+    """What is taken from the quotas: of a replica only the volumes, of which some may be there already."""
+    volumes: dict[str, int] = {}
+    for disk in disks:
+        if disk.disk_id in context.present:
+            continue
+        for suffix in ("", *((f"_{disk.storage}",) if disk.storage else ())):
+            volumes[f"volumes{suffix}"] = volumes.get(f"volumes{suffix}", 0) + 1
+            volumes[f"gigabytes{suffix}"] = volumes.get(f"gigabytes{suffix}", 0) + disk.size_bytes // GIB
+    if context.purpose is Purpose.REPLICATE:
+        return Needs(compute={}, volume=volumes, network={})
+    return Needs(
+        compute={"instances": 1, "cores": flavor.vcpus, "ram": flavor.ram},
+        volume=volumes,
+        network={"port": nics, "floatingip": 1 if properties.get("floating_network") else 0},
+    )
