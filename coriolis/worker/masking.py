@@ -14,11 +14,12 @@ from oslo_utils import strutils
 
 STARS = "***"
 _SECRET_NAME = re.compile(r"pass|secret|token|key|credential|private|auth(?!_url)", re.IGNORECASE)
+_IN_ADDRESS = re.compile(r"://[^/?#\s:@]*:([^/?#\s]+)@")  # scheme://user:password@host
 _SHORTEST = 4  # shorter values would blank out ordinary words
 
 
 def secrets_in(connection_info: Mapping[str, Any]) -> list[str]:
-    """The values that stand under telling names, at any depth."""
+    """The values that stand under telling names, at any depth, and the passwords in addresses."""
     return sorted(set(_walk(connection_info, inside=False)))
 
 
@@ -29,8 +30,10 @@ def _walk(value: Any, *, inside: bool) -> Iterable[str]:
     elif isinstance(value, (list, tuple)):
         for part in value:
             yield from _walk(part, inside=inside)
-    elif inside and isinstance(value, str) and len(value) >= _SHORTEST:
-        yield value
+    elif isinstance(value, str):
+        quoted = _IN_ADDRESS.findall(value)
+        found = [value] if inside else [*quoted, *map(urllib.parse.unquote, quoted)]
+        yield from (each for each in found if len(each) >= _SHORTEST)
 
 
 class Mask:

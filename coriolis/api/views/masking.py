@@ -13,6 +13,8 @@ MASK = "***"
 _SECRET_NAME = re.compile(r"pass|secret|token|passphrase|credential|key|cert|private|pin\b", re.IGNORECASE)
 # Of a field that the provider describes and does not mark, only a name like these is doubted.
 _SURELY_SECRET = re.compile(r"password|passphrase|secret|private_?key|token", re.IGNORECASE)
+# A password in the address of something: scheme://user:password@host
+_IN_ADDRESS = re.compile(r"(://[^/?#\s:@]*:)[^/?#\s]+(?=@)")
 # Names that match the patterns above and hold no secret.
 _PLAIN_NAME = re.compile(r"secret_ref|key_?(name|file|path)|allow_|insecure|public_?key|fingerprint", re.IGNORECASE)
 
@@ -21,7 +23,7 @@ def mask(info: Json, schema: Json = None, *, known: bool = True) -> Json:
     """The same object with every secret replaced by ``***``.
 
     A value is secret when its schema says so (``writeOnly``, ``format: password``) or its name sounds so; the names of
-    fields that the schema describes are doubted less.
+    fields that the schema describes are doubted less. Of an address (a URL), the password in it is.
     ``known`` False: the schema is out of reach, and every text is taken for a secret.
     """
     if not isinstance(info, dict):
@@ -41,7 +43,12 @@ def _masked(name: str, value: Json, schema: Json, known: bool) -> Json:
     if isinstance(value, list):
         items = schema.get("items") if isinstance(schema, dict) else None
         return [_masked(name, item, items, known) for item in value]
-    return value if known or not isinstance(value, str) else MASK
+    return value if not isinstance(value, str) else _clean(value) if known else MASK
+
+
+def _clean(text: str) -> str:
+    """Without the password of an address."""
+    return _IN_ADDRESS.sub(rf"\g<1>{MASK}", text)
 
 
 def _is_secret(name: str, schema: Json) -> bool:
@@ -65,7 +72,7 @@ def _property(schema: Json, name: str) -> Json:
 
 def masked_place(value: Json, path: str) -> str | None:
     """Where a mask stands in for a secret, dotted below ``path``; None: nowhere."""
-    if value == MASK:
+    if value == MASK or (isinstance(value, str) and f":{MASK}@" in value):
         return path
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return next((found for key, item in children if (found := masked_place(item, f"{path}.{key}"))), None)
@@ -75,6 +82,8 @@ def restore(sent: Json, stored: Json) -> Json:
     """What a client sent, with every ``***`` replaced by what is stored in its place."""
     if sent == MASK:
         return stored if stored is not None else MASK
+    if isinstance(sent, str) and isinstance(stored, str):
+        return stored if sent == _clean(stored) else sent
     if isinstance(sent, dict):
         known = stored if isinstance(stored, dict) else {}
         return {name: restore(value, known.get(name)) for name, value in sent.items()}

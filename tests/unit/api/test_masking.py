@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coriolis.api.views.masking import MASK, mask, restore
+from coriolis.api.views.masking import MASK, mask, masked_place, restore
 from coriolis.providers import registry
 
 SCHEMA = {
@@ -96,3 +96,21 @@ def test_restore_takes_the_new_parts() -> None:
         "more": {"key": "l"},
     }
     assert restore({"password": MASK}, {}) == {"password": MASK}
+
+
+@pytest.mark.parametrize("kept", ["https://host:8080/a?b=c@d", "a:b@c", "ssh://user@host:22/", "user@example.org"])
+def test_what_is_no_password_in_an_address(kept: str) -> None:
+    assert mask({"uri": kept}) == {"uri": kept}
+
+
+@pytest.mark.parametrize("password", ["hunter2", "p@ss", "p:a", "***x"])
+def test_a_password_in_an_address(password: str) -> None:
+    """Hidden, kept when it is sent back, and replaced when another one is."""
+    info = {"uri": f"qemu+ssh://root:{password}@host/system", "list": [f"http://u:{password}@h"]}
+    shown = mask(info)
+    assert shown == {"uri": "qemu+ssh://root:***@host/system", "list": ["http://u:***@h"]}
+    assert restore(shown, info) == info
+    new = {"uri": "qemu+ssh://root:new@host/system"}
+    assert restore(new, info) == new
+    elsewhere = {"uri": "qemu+ssh://root:***@elsewhere/system"}
+    assert masked_place(restore(elsewhere, info), "info") == "info.uri"

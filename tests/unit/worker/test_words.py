@@ -194,6 +194,11 @@ def test_secrets_are_found_under_telling_names_at_any_depth() -> None:
     assert secrets_in(info) == ["inside-auth", "k-12345", "topsecret"]
 
 
+def test_a_password_in_an_address_is_a_secret() -> None:
+    info = {"uri": "qemu+ssh://root:p%40ssword@host/system", "plain": "https://host:8080/a@b"}
+    assert secrets_in(info) == ["p%40ssword", "p@ssword"]
+
+
 def test_all_spellings_are_masked() -> None:
     mask = Mask(['p@ss w/rd"x'])
     for text in ('p@ss w/rd"x', "p%40ss%20w%2Frd%22x", "p%40ss+w%2Frd%22x", 'p@ss w/rd\\"x', "cEBzcyB3L3JkIng="):
