@@ -86,6 +86,7 @@ FIELDS: dict[str, str] = {
     "global": "Scripts by operating system",
     "guest_id": "The platform's name of the guest operating system",
     "boot_order": "Devices in the order in which the firmware tries them",
+    "extra": "What else the platform knows of the machine, in its own words; a destination takes what it understands",
     "host": "Host on which it runs",
     "hostname": "Name of the host",
     "hour": "0 to 23",

@@ -88,6 +88,7 @@ INSTANCE: Schema = {
         "running": FLAG,
         "boot_order": several(OBJECT),
         "devices": {"type": "object", "properties": _DEVICES, "required": list(_DEVICES)},
+        "extra": OBJECT,
     },
     "required": [*_MUST, "nested_virtualization", "devices"],
 }

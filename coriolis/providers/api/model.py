@@ -95,6 +95,8 @@ class Instance:
     running: bool = False
     boot_order: tuple[dict[str, Any], ...] = ()
     devices: Devices = field(default_factory=Devices)
+    #: What the platform knows besides, as JSON; a destination takes from it what it understands. Never a secret.
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
