@@ -14,10 +14,11 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from coriolis.domain.journal_name import name_of
 from coriolis.domain.model import ExecutionState, Role, Task, TaskState
 from coriolis.domain.recipes.deploy import DEPLOY_IN_PLACE
 from coriolis.domain.recipes.transfer import DELETE_DISKS, FORGET_SOURCE, REPLICATE
-from coriolis.store import actions, executions, outputs
+from coriolis.store import actions, executions, journals, outputs
 from coriolis.store import replicas as rows
 from coriolis.store.rows import Execution, Replica
 
@@ -52,7 +53,20 @@ def settle(conn: Connection, ended: Mapping[Key, End], now: dt.datetime) -> None
                 left.append(dataclasses.replace(known, volumes=None, complete=False, digest=None))
         else:
             left.append(dataclasses.replace(known, complete=known.complete and state is ExecutionState.COMPLETED))
-    rows.put(conn, [dataclasses.replace(one, updated_at=now) for one in _still_there(conn, left)])
+    found = _still_there(conn, left)
+    rows.put(conn, [dataclasses.replace(one, updated_at=now) for one in found])
+    _forget_journals(conn, before, found)
+
+
+def _forget_journals(conn: Connection, before: Mapping[Key, Replica], after: Sequence[Replica]) -> None:
+    """What was known of volumes that are gone. No statement when all are still there."""
+    for one in after:
+        old = before.get((one.transfer_id, one.position))
+        there = {volume["ref"] for volume in one.volumes or ()}
+        gone = [volume for volume in (old.volumes or () if old else ()) if volume["ref"] not in there]
+        if gone:
+            names = [name_of(one.instance, volume["disk_id"], volume["ref"]) for volume in gone]
+            journals.forget_some(conn, one.transfer_id, names)
 
 
 def _nothing(place: Key, tasks: Sequence[Task], now: dt.datetime) -> Replica:

@@ -120,6 +120,12 @@ def forget(conn: Connection, replica_ids: Sequence[str]) -> None:
         conn.execute(delete(table).where(table.c.replica_id.in_(list(replica_ids))))
 
 
+def forget_some(conn: Connection, replica_id: str, names: Sequence[str]) -> None:
+    """Removes these journals of a job, if they are there. Two statements."""
+    for table in (journal_piece, journal):
+        conn.execute(delete(table).where(table.c.replica_id == replica_id, table.c.name.in_(list(names))))
+
+
 def _put(conn: Connection, head: Head, generation: int, piece: Piece) -> None:
     place = {"replica_id": head.replica_id, "name": head.name, "generation": generation, "offset": piece.offset}
     conn.execute(insert(journal_piece).values(**place, size=piece.size, data=piece.data))

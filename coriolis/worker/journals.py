@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import logging
 import shutil
 import urllib.parse
@@ -24,6 +23,11 @@ def root(state_path: Path) -> Path:
     return state_path / "journals"
 
 
+def staging(state_path: Path) -> Path:
+    """Where providers keep what a later attempt may go on with."""
+    return state_path / "staging"
+
+
 def instance_folder(state_path: Path, replica: str, instance: str) -> Path:
     return root(state_path) / _safe(replica) / _safe(instance)
 
@@ -31,11 +35,6 @@ def instance_folder(state_path: Path, replica: str, instance: str) -> Path:
 def journal(state_path: Path, replica: str, instance: str, disk: str, volume: str) -> Path:
     """``volume``: the platform's reference of it."""
     return instance_folder(state_path, replica, instance) / f"{_safe(disk)}~{_digest(volume)[:16]}.journal"
-
-
-def name_of(instance: str, disk: str, volume: str) -> str:
-    """Of the journal in its job, as the conductor has it: at most 64 letters and digits."""
-    return _digest(json.dumps([instance, disk, volume]))
 
 
 def forget_instance(state_path: Path, replica: str, instance: str) -> None:
@@ -49,12 +48,12 @@ def forget_instance(state_path: Path, replica: str, instance: str) -> None:
 def sweep(state_path: Path, older_than: float) -> list[str]:
     """Removes the folders of replicas in which nothing was written since ``older_than`` (seconds of the epoch)."""
     removed = []
-    for folder in _folders(root(state_path)):
+    for folder in (*_folders(root(state_path)), *_folders(staging(state_path))):
         youngest = max((path.stat().st_mtime for path in (folder, *folder.rglob("*"))), default=0.0)
         if youngest < older_than and not _in_use(folder):
             shutil.rmtree(folder, ignore_errors=True)
             removed.append(folder.name)
-            _LOG.info("old journals removed replica=%s", folder.name)
+            _LOG.info("not used for long, removed folder=%s", folder.name)
     return removed
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from coriolis import dataplane
 from coriolis.domain import convergence
 from coriolis.domain.errors import Invalid
+from coriolis.domain.journal_name import name_of
 from coriolis.domain.model import Json
 from coriolis.providers.api import Snapshot, Volume
-from coriolis.worker import journals
 from coriolis.worker.job import Job
 from coriolis.worker.journal_mirror import ConductorMirror
 from coriolis.worker.kinds import history, remote, streams
@@ -145,7 +145,7 @@ def _foretell(job: Job, done: dataplane.CopyResult, rounds: list[Json]) -> Json:
 def _mirror(job: Job, path: Path, volume: Volume) -> dataplane.Mirror | None:
     if not job.settings.mirror_journals:
         return None
-    name = journals.name_of(job.assign.instance, job.item, volume.ref)
+    name = name_of(job.assign.instance, job.item, volume.ref)
     return ConductorMirror(path, name, job.assign.attempt, job.ask)
 
 
