@@ -114,7 +114,7 @@ class Journal:
             if loaded.size > size:
                 raise SourceShrank(
                     f"the disk had {loaded.size} bytes and has {size} now; make its file systems and the disk as large "
-                    "as before, or start a new migration"
+                    "as before, or copy it to a new target (delete the disks of the transfer, or start a new migration)"
                 )
             if loaded.size < size:
                 _put(path, grown(loaded, size, epoch))

@@ -30,6 +30,8 @@ from coriolis.dataplane.filters import FaultAt, Filter, Hang, filtered
 from coriolis.dataplane.link import LinkFailed, offer, reach
 from coriolis.dataplane.link.process import Reached
 from coriolis.providers.contract.blocks import check_same
+from coriolis.worker.kinds.filtering import behind_filters
+from coriolis.worker.settings import WorkerSettings
 from tests.integration.dataplane_disks import MIB, MISSING, make_raw, same
 from tests.integration.link_sides import DESTINATION, SOURCE, side
 from tests.integration.test_dataplane_increments import Guest
@@ -133,6 +135,20 @@ def test_what_the_far_export_says_arrives(
         source, sink = NbdSource(uri=here.uri, channel=here.channel), FileSink(path=tmp_path / "copy")
         with pytest.raises(kind, match=text):
             copy_disk(source, sink, journal=tmp_path / "journal", epoch=1, options=options)
+
+
+def test_the_filters_of_an_operator_are_not_passed_by(raw: Path, tmp_path: Path) -> None:
+    settings = WorkerSettings(host="here", state_path=tmp_path, copy_source_filters="fault-at:command=pread")
+    with (
+        open_source(ImageSource(path=raw)) as export,
+        linked(tmp_path / "certificates", export.uri, export="disk") as (here, _),
+        behind_filters(NbdSource(uri=here.uri, channel=here.channel), FileSink(path=tmp_path / "copy"), settings) as (
+            source,
+            sink,
+        ),
+    ):
+        with pytest.raises(SourceError, match="Input/output error"):
+            copy_disk(source, sink, journal=tmp_path / "journal", epoch=1)
 
 
 def test_an_export_of_another_name_is_refused(raw: Path, tmp_path: Path) -> None:

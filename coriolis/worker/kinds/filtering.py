@@ -23,7 +23,7 @@ def behind_filters(
         if wanted := parse_filters(settings.copy_source_filters):
             export = stack.enter_context(dataplane.open_source(source))
             uri = stack.enter_context(filtered(export.uri, *wanted))
-            source = dataclasses.replace(export, uri=uri)
+            source = dataclasses.replace(export, uri=uri, channel=None)  # which would pass by the filters
         wanted = parse_filters(settings.copy_sink_filters)
         if wanted and isinstance(sink, dataplane.NbdSink):
             sink = dataclasses.replace(sink, uri=stack.enter_context(filtered(sink.uri, *wanted)))
