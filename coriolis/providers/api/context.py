@@ -39,10 +39,12 @@ class Context:
     """Lent for one call. ``deadline`` is on the monotonic clock, in seconds; ``scratch`` is a private directory that
     is removed after the attempt; of two attempts that may write the same volume, also of different tasks of the
     instance, the later one has the greater ``epoch``. ``present``: disks whose volumes exist on the destination
-    already, and need no room."""
+    already, and need no room. ``staging``: a private directory of the worker that outlives attempts, for what a later
+    attempt may go on with; what is in it is removed when it was not used for days. None: the worker has none."""
 
     log: logging.Logger
     scratch: Path
+    staging: Path | None = None
     epoch: int = 0
     deadline: float | None = None
     purpose: Purpose = Purpose.MIGRATE

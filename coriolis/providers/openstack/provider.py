@@ -12,6 +12,8 @@ from coriolis.providers.openstack.inventory import OpenStackInventory
 from coriolis.providers.openstack.networks import OpenStackNetworks
 from coriolis.providers.openstack.options import OpenStackOptions
 from coriolis.providers.openstack.planning import OpenStackPlanning
+from coriolis.providers.openstack.reading import OpenStackSources
+from coriolis.providers.openstack.snapshots import OpenStackSnapshots
 from coriolis.providers.openstack.storage import OpenStackStorage
 from coriolis.providers.openstack.volumes import OpenStackVolumes
 from coriolis.providers.openstack.writing import OpenStackSinks
@@ -25,8 +27,8 @@ class OpenStackConnection:
         self.storage = OpenStackStorage(cloud)
         self.options = OpenStackOptions(cloud)
         self.planning = OpenStackPlanning(cloud)
-        self.snapshots = None
-        self.read_blocks = None
+        self.snapshots = OpenStackSnapshots(cloud)
+        self.read_blocks = OpenStackSources(cloud)
         self.write_blocks = OpenStackSinks(cloud)
         self.volumes = OpenStackVolumes(cloud)
         self.compute = OpenStackCompute(cloud)

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes through Glance, where nothing of ours can have a volume attached.
+
+Reading: an image is fetched into a file of the worker, which is kept between attempts, so that a fetch goes on where it
+ended if Glance serves ranges; its digest is held against what Glance knows. Writing: the worker writes a QCOW2 file;
+when that is done it goes to Glance, Cinder writes the image over the volume (``os-reimage``), and the image is deleted.
+So the volume stays what it is from round to round, but each round that changed anything uploads all of it.
+
+https://docs.openstack.org/api-ref/image/v2/#download-binary-image-data (``Range``, from 2.7 on, where the store can)
+https://docs.openstack.org/api-ref/block-storage/v3/#reimage-a-volume (3.68, Yoga)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from coriolis.dataplane import DataplaneError, DiskFormat, FileSink, ImageSource, Sink, Source
+from coriolis.dataplane.export import create_file
+from coriolis.providers.api import Conflict, Context, Environment, Invalid, Unavailable
+from coriolis.providers.openstack import tags
+from coriolis.providers.openstack.attachments import release
+from coriolis.providers.openstack.connection import Cloud
+from coriolis.providers.openstack.errors import translated
+from coriolis.providers.openstack.temporaries import DISK, IMAGE_SECONDS, Temporaries
+from coriolis.providers.openstack.transports.glance_bytes import fetch, send, staged
+from coriolis.providers.openstack.waits import wait_for_status
+
+#: Glance's names of disk formats.
+_FORMATS = {
+    "raw": DiskFormat.RAW,
+    "qcow2": DiskFormat.QCOW2,
+    "vmdk": DiskFormat.VMDK,
+    "vhd": DiskFormat.VHD,
+    "vhdx": DiskFormat.VHDX,
+}
+#: Metadata item of a destination volume that has been filled: the staged file of another worker is not its origin.
+FILLED = "coriolis_filled"
+_GIB = 1 << 30
+_REIMAGE = "3.68"
+_DELIVERED, _DISK = "delivered.json", "disk.qcow2"
+
+
+def why_not(cloud: Cloud, environment: Environment, context: Context) -> str | None:
+    return None if cloud.has_service("image") else f"{cloud.name} has no image service"
+
+
+def why_not_volume(cloud: Cloud, volume_id: str, environment: Environment, context: Context) -> str | None:
+    with translated(f"asking for volume {volume_id}"):
+        encrypted = cloud.cinder.get_volume(volume_id).is_encrypted
+    if encrypted:
+        return f"volume {volume_id} is encrypted, and an image of it would be, too"
+    return why_not(cloud, environment, context)
+
+
+# ---- out of the cloud
+
+
+def upload_of(cloud: Cloud, volume: Any, key_mark: str, disk: str) -> Any:
+    """Asks Cinder for an image of a volume that nobody has attached; gives the image, which is not ready yet."""
+    with translated(f"uploading volume {volume.id} to Glance"):
+        made = volume.upload_to_image(cloud.cinder, image_name=key_mark, disk_format="qcow2", container_format="bare")
+        return cloud.sdk.image.update_image(made["image_id"], **{tags.KEY: key_mark, DISK: disk})
+
+
+@contextlib.contextmanager
+def reading(cloud: Cloud, image_id: str, environment: Environment, context: Context) -> Iterator[Source]:
+    """An image of ours. :raises Gone: there is none. :raises Invalid: its format cannot be read"""
+    with translated(f"asking for image {image_id}"):
+        image = cloud.sdk.image.get_image(image_id)
+    kind = _FORMATS.get(str(image.disk_format))
+    if kind is None or image.container_format not in ("bare", None):
+        raise Invalid(f"image {image_id} is of format {image.disk_format} in {image.container_format}")
+    with staged(context, f"image-{image_id}") as folder:
+        path = folder / "image"
+        fetch(cloud, image, path, context)
+        yield ImageSource(path=path, format=kind, folder=folder, identity=f"glance:{image_id}")
+        path.unlink(missing_ok=True)  # it was read to the end; after a failure the next attempt finds it
+
+
+# ---- into the cloud
+
+
+@contextlib.contextmanager
+def writing(cloud: Cloud, volume_id: str, environment: Environment, context: Context) -> Iterator[Sink]:
+    """A volume of ours, which has its bytes when the block ends well.
+
+    :raises Conflict: a newer attempt writes it. :raises Invalid: Cinder is too old
+    """
+    _check_version(cloud)
+    with staged(context, f"volume-{volume_id}", exclusive=True) as folder:
+        with translated(f"asking for volume {volume_id}"):
+            volume = cloud.cinder.get_volume(volume_id)
+        path, fresh = folder / _DISK, FILLED not in (volume.metadata or {})
+        if not path.exists() or not (fresh or (folder / _DELIVERED).exists()):
+            _prepare(cloud, volume, path, environment, context, fresh=fresh)
+        yield FileSink(path=path, format=DiskFormat.QCOW2, create=False, zeroed=fresh)
+        if _state(path) != _delivered(folder):
+            _deliver(cloud, volume, path, environment, context)
+            _note(folder, path)
+
+
+def _check_version(cloud: Cloud) -> None:
+    with translated(f"asking Cinder of {cloud.name} for its version"):
+        endpoint = cloud.cinder.get_endpoint_data()
+    newest = tuple(endpoint.max_microversion or ()) if endpoint else ()
+    if newest < (3, 68):
+        raise Invalid(f"Cinder of {cloud.name} is older than Yoga: it cannot write an image over a volume")
+
+
+def _prepare(cloud: Cloud, volume: Any, path: Path, environment: Environment, context: Context, *, fresh: bool) -> None:
+    """What the volume holds, as a QCOW2 file: empty, or fetched from the cloud."""
+    (path.parent / _DELIVERED).unlink(missing_ok=True)
+    if fresh:
+        try:
+            create_file(FileSink(path=path, format=DiskFormat.QCOW2), volume.size * _GIB)
+        except DataplaneError as error:
+            raise Invalid(f"the worker cannot stage volume {volume.id}: {error}") from None
+        return
+    release(cloud, volume.id, context)
+    mark = str(volume.metadata[tags.KEY])
+    image = upload_of(cloud, volume, mark, f"of-{volume.id}")
+    try:
+        image = _ready_image(cloud, image.id, environment, context)
+        path.unlink(missing_ok=True)
+        fetch(cloud, image, path, context)
+        _note(path.parent, path)
+    finally:
+        _drop(cloud, image, context)
+
+
+def _deliver(cloud: Cloud, volume: Any, path: Path, environment: Environment, context: Context) -> None:
+    """Writes the staged file over the volume."""
+    release(cloud, volume.id, context)
+    mark = str(volume.metadata[tags.KEY])
+    mine = Temporaries(cloud=cloud, mark=mark, context=context)
+    mine.delete_images(mine.images())  # of an attempt that was cut off
+    with translated(f"making an image for volume {volume.id}"):
+        image = cloud.sdk.image.create_image(
+            name=mark,
+            disk_format="qcow2",
+            container_format="bare",
+            visibility="private",
+            allow_duplicates=True,
+            **{tags.KEY: mark, DISK: f"to-{volume.id}"},
+        )
+    try:
+        send(cloud, image, path, context)
+        _reimage(cloud, volume, image, environment, context)
+    finally:
+        _drop(cloud, image, context)
+    with translated(f"noting that volume {volume.id} was filled"):
+        cloud.cinder.set_volume_metadata(volume.id, **{FILLED: "yes"})
+
+
+def _reimage(cloud: Cloud, volume: Any, image: Any, environment: Environment, context: Context) -> None:
+    doing = f"writing image {image.id} over volume {volume.id}"
+    body = {"os-reimage": {"image_id": image.id, "reimage_reserved": False}}
+    with translated(doing):
+        response = cloud.cinder.post(f"/volumes/{volume.id}/action", json=body, microversion=_REIMAGE)
+    if not response.ok:
+        raise (Unavailable if response.status_code >= 500 else Conflict)(
+            f"{doing}: {response.text[:300]} (HTTP {response.status_code})"
+        )
+
+    def look() -> Any:
+        with translated(f"asking for volume {volume.id}"):
+            return cloud.cinder.get_volume(volume.id)
+
+    wait_for_status(look, ("available",), what=doing, seconds=_seconds(environment), context=context)
+
+
+def _ready_image(cloud: Cloud, image_id: str, environment: Environment, context: Context) -> Any:
+    def look() -> Any:
+        with translated(f"asking for image {image_id}"):
+            return cloud.sdk.image.get_image(image_id)
+
+    return wait_for_status(
+        look,
+        ("active",),
+        what=f"image {image_id}",
+        seconds=_seconds(environment),
+        context=context,
+        failed=("killed", "deleted", "pending_delete", "deactivated"),
+    )
+
+
+def _seconds(environment: Environment) -> float:
+    return float(environment.get("image_seconds") or IMAGE_SECONDS)
+
+
+def _drop(cloud: Cloud, image: Any, context: Context) -> None:
+    Temporaries(cloud=cloud, mark=image.name, context=context).delete_images([image])
+
+
+# ---- what was delivered
+
+
+def _state(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_mtime_ns, found.st_size, found.st_ino]
+
+
+def _delivered(folder: Path) -> list[int] | None:
+    try:
+        return [int(one) for one in json.loads((folder / _DELIVERED).read_text())]
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _note(folder: Path, path: Path) -> None:
+    (folder / _DELIVERED).write_text(json.dumps(_state(path)))
