@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import libvirt
 import pytest
 
 from coriolis.client import Proxy
@@ -73,6 +74,11 @@ class Site:
             ((digest, complete),) = database.execute("SELECT digest, complete FROM replica").fetchall()
         assert complete
         return dict(json.loads(digest)["vda"])
+
+    def journals(self) -> int:
+        """How many the service keeps, beside the files of the worker."""
+        with sqlite3.connect(f"file:{self.state}/coriolis.sqlite?mode=ro", uri=True) as database:
+            return int(database.execute("SELECT count(*) FROM journal").fetchone()[0])
 
     def write(self, offset: int, length: int, pattern: int) -> None:
         """Into the disk of the running source, as its guest would."""
@@ -196,12 +202,35 @@ def test_without_its_bitmap_and_after_delete_disks(site: Site) -> None:
     second = site.copied()
     assert second["mode"] == "compare"
     assert second["bytes_written"] <= 8 * MIB
+    assert site.journals() == 1
     run = site.ask("POST", f"/transfers/{site.transfer}/actions", {"delete-disks": None})["execution"]
     site.wait(f"/transfers/{site.transfer}/executions/{run['id']}", "execution", "status")
     assert site.old.left_over() == []
     assert list(site.new.host.pool.iterdir()) == []
+    assert site.journals() == 0
     site.execute(shutdown_instances=True)
     assert not site.old.domain("g").isActive()
     assert site.copied()["mode"] in ("dirty", "done")
     site.deploy(clone_disks=False)
+    site.new.wait_for_greeting("g")
+
+
+def test_a_disk_that_grew_gets_a_new_volume(site: Site) -> None:
+    """No platform of ours can make a volume larger, and a journal says nothing of another volume."""
+    site.execute()
+    volumes = set(site.new.host.pool.glob("[!.]*"))
+    site.old.domain("g").blockResize("vda", SIZE + 64 * MIB, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+    site.write(SIZE + 16 * MIB, MIB, 7)
+    site.execute()
+    grown = site.copied()
+    assert (grown["mode"], grown["size"]) == ("full", SIZE + 64 * MIB)
+    after = set(site.new.host.pool.glob("[!.]*"))
+    assert len(after) == 1, "the volume that was too small is deleted"
+    assert not after & volumes
+    assert site.journals() == 1
+    site.write(SIZE + 20 * MIB, MIB, 8)
+    site.execute()
+    assert site.copied()["mode"] in ("dirty", "compare")
+    assert set(site.new.host.pool.glob("[!.]*")) == after
+    site.deploy(clone_disks=True)
     site.new.wait_for_greeting("g")
