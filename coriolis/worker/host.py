@@ -46,7 +46,7 @@ from coriolis.rpc.messages import (
     ProviderCall,
 )
 from coriolis.rpc.wire import method_of
-from coriolis.worker import calls, classify, credentials, exporting, sequence
+from coriolis.worker import calls, classify, credentials, exporting, journals, sequence
 from coriolis.worker.channel import Channel
 from coriolis.worker.effects import Ledger
 from coriolis.worker.job import Job
@@ -254,6 +254,7 @@ class _Child:
         return Context(
             log=logging.getLogger("coriolis.providers"),
             scratch=Path(self._order.scratch),
+            staging=journals.staging(self._order.settings.state_path),
             epoch=epoch,
             deadline=deadline,
             cancelled=self._cancelled,

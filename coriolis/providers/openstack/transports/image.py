@@ -138,6 +138,7 @@ def _deliver(cloud: Cloud, volume: Any, path: Path, environment: Environment, co
     mark = str(volume.metadata[tags.KEY])
     mine = Temporaries(cloud=cloud, mark=mark, context=context)
     mine.delete_images(mine.images())  # of an attempt that was cut off
+    more: dict[str, Any] = {tags.KEY: mark, DISK: f"to-{volume.id}"}
     with translated(f"making an image for volume {volume.id}"):
         image = cloud.sdk.image.create_image(
             name=mark,
@@ -145,7 +146,7 @@ def _deliver(cloud: Cloud, volume: Any, path: Path, environment: Environment, co
             container_format="bare",
             visibility="private",
             allow_duplicates=True,
-            **{tags.KEY: mark, DISK: f"to-{volume.id}"},
+            **more,
         )
     try:
         send(cloud, image, path, context)
