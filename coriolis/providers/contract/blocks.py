@@ -12,6 +12,7 @@ import nbd
 from coriolis.dataplane import Kind, Sink, Source, open_sink, open_source
 
 _STEP = 1 << 20
+_WINDOW = 4 << 20
 _BITMAP = "qemu:dirty-bitmap:"
 
 
@@ -74,10 +75,30 @@ def write_sink(sink: Sink, pieces: list[tuple[int, bytes]]) -> None:
             handle.flush()
 
 
-def read_sink(sink: Sink, size: int) -> bytes:
+def read_windows(sink: Sink, size: int) -> list[tuple[int, bytes]]:
+    """(offset, bytes): all of a small volume; of a large one its beginning, its middle and its end."""
     with open_sink(sink) as export, attached(export.uri) as handle:
         assert handle.get_size() >= size, f"the volume has {handle.get_size()} bytes, {size} were asked for"
-        return _read(handle, size)
+        return [(offset, bytes(handle.pread(length, offset))) for offset, length in windows(size)]
+
+
+def windows(size: int) -> list[tuple[int, int]]:
+    """(offset, length) of what is looked at in a volume of ``size`` bytes."""
+    if size <= 3 * _WINDOW:
+        return [(0, size)] if size else []
+    return [(0, _WINDOW), ((size - _WINDOW) // 2, _WINDOW), (size - _WINDOW, _WINDOW)]
+
+
+def patched(found: list[tuple[int, bytes]], pieces: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """What windows hold after each (offset, data) was written; every piece lies in one window."""
+    result = []
+    for offset, data in found:
+        changed = bytearray(data)
+        for at, piece in pieces:
+            if offset <= at and at + len(piece) <= offset + len(data):
+                changed[at - offset : at - offset + len(piece)] = piece
+        result.append((offset, bytes(changed)))
+    return result
 
 
 def _read(handle: Any, size: int) -> bytes:

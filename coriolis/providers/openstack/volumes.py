@@ -70,9 +70,14 @@ class OpenStackVolumes:
             "availability_zone": zone,
             "metadata": tags.metadata(key),
         }
-        with translated(f"making a volume of {wanted['size']} GiB for disk {disk.disk_id}"):
-            try_ = {name: value for name, value in wanted.items() if value is not None}
-            return str(self._cloud.cinder.create_volume(**try_).id)
+        try:
+            with translated(f"making a volume of {wanted['size']} GiB for disk {disk.disk_id}"):
+                given = {name: value for name, value in wanted.items() if value is not None}
+                return str(self._cloud.cinder.create_volume(**given).id)
+        except Conflict as error:
+            raise Conflict(
+                f"{error.message}; delete volumes or snapshots of the project, or ask an administrator for more"
+            ) from None
 
     def _ready(self, volume_id: str, environment: Environment, context: Context) -> Any:
         """The volume, available or in use. One that could not be made is deleted. :raises Conflict: that is so"""

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sizes, names and epochs of volumes; the choice of a transport."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from coriolis.dataplane.image.filelock import lock_among_us, lock_for_writing
+from coriolis.providers.api import Conflict, Context, Invalid
+from coriolis.providers.openstack.nfs_fence import holders, refuse_older
+from coriolis.providers.openstack.transports.choice import needed_of, transport
+from coriolis.providers.openstack.volumes import gib, volume_name
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(("size", "wanted"), [(1, 1), (GIB, 1), (GIB + 1, 2), (10 * GIB, 10), (0, 1)])
+def test_sizes_are_rounded_up_to_gib(size: int, wanted: int) -> None:
+    assert gib(size) == wanted
+
+
+def test_names_fit_into_cinder() -> None:
+    assert volume_name("web", "volume/1") == "web-volume_1"
+    assert len(volume_name("w" * 300, "d" * 300)) <= 255
+
+
+def test_an_older_attempt_is_refused(tmp_path: Path) -> None:
+    context = Context(log=logging.getLogger(), scratch=tmp_path, epoch=7)
+    refuse_older(7, "v", context)
+    refuse_older(-1, "v", context)
+    with pytest.raises(Conflict, match="newer attempt"):
+        refuse_older(8, "v", context)
+
+
+def test_what_a_transport_needs_is_kept() -> None:
+    environment = {"minion_image": "m", "volume_seconds": 5, "user_data": "secret", "network": "n"}
+    assert needed_of(environment) == {"minion_image": "m", "volume_seconds": 5}
+
+
+def test_an_unknown_transport() -> None:
+    with pytest.raises(Invalid, match="direct, minion, image"):
+        transport("os")
+
+
+class TestLocks:
+    def test_two_of_ours_do_not_write_at_once(self, tmp_path: Path) -> None:
+        file = tmp_path / "disk"
+        file.touch()
+        first, second = (os.open(file, os.O_RDWR) for _ in range(2))
+        try:
+            assert lock_among_us(first)
+            assert not lock_among_us(second)
+            os.close(first)
+            assert lock_among_us(second)
+        finally:
+            os.close(second)
+
+    def test_nobody_of_ours_writes_while_a_qemu_does(self, tmp_path: Path) -> None:
+        file = tmp_path / "disk"
+        file.touch()
+        qemu, ours, another = (os.open(file, os.O_RDWR) for _ in range(3))
+        try:
+            assert lock_for_writing(qemu)
+            assert not lock_among_us(ours)
+            os.close(qemu)
+            assert lock_among_us(another), "the refused one kept its lock"
+        finally:
+            os.close(ours)
+            os.close(another)
+
+
+def test_who_holds_a_file_open(tmp_path: Path) -> None:
+    file = tmp_path / "disk"
+    file.touch()
+    script = "import sys; f = open(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    command = [os.readlink("/proc/self/exe"), "-c", script, str(file)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    stranger = subprocess.Popen(["tail", "-f", str(file)], stdout=subprocess.DEVNULL)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"open\n"
+        with file.open():
+            assert holders(file) == [other.pid]
+    finally:
+        for process in (other, stranger):
+            process.kill()
+            process.wait()
