@@ -28,6 +28,7 @@ from coriolis.providers.openstack.flavors import delete_flavor, ensure_flavor
 from coriolis.providers.openstack.intent import Intent, from_ref, to_ref
 from coriolis.providers.openstack.ports import delete_ports, ensure_floating_address, ensure_ports
 from coriolis.providers.openstack.tags import metadata, tag
+from coriolis.providers.openstack.writing import give_away
 
 _SERVER_SECONDS = 900.0
 _CONSOLE_LINES = 40
@@ -54,6 +55,9 @@ class OpenStackCompute:
         missing = [disk.disk_id for disk in layout.disks if disk.disk_id not in refs]
         if missing:
             raise Gone(f"no volume was made for disk {missing[0]}")
+        server = next(iter(self._marked(tag(key))), None)
+        if server is None:
+            give_away(self._cloud, volumes, context)
         flavor = ensure_flavor(self._cloud, layout.properties["flavor"], key)
         context.check_cancelled()
         ports = ensure_ports(self._cloud, layout, key)
@@ -76,7 +80,6 @@ class OpenStackCompute:
             own_flavor=not layout.properties["flavor"].get("id"),
             seconds=float(environment.get("server_seconds", _SERVER_SECONDS)),
         )
-        server = self._find(intent)
         running = server is not None and server.status in power.RUNNING
         return Deployed(ref=to_ref(intent), name=layout.name, running=running)
 
@@ -134,7 +137,8 @@ class OpenStackCompute:
             if new:
                 power.delete(self._cloud, server, intent.seconds, context)
             raise
-        self._listen(server, context)
+        if new:
+            self._listen(server, context)
         return server
 
     def _listen(self, server: Any, context: Context) -> None:

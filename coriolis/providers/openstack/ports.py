@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ports and the floating address of a new server: made before it, all or none, and removed with it."""
+"""Ports and the floating address of a new server: made before it, all or none, and removed with it.
+
+Their mark is the description, which the request that makes them can carry and Neutron can look for; most Neutrons
+cannot tag in that request. The tag follows, for people who look for it.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +24,12 @@ def ensure_ports(cloud: Cloud, layout: Layout, key: str) -> list[str]:
     names = [f"{layout.name[:200]}-{number}" for number, _nic in enumerate(layout.nics)]
     missing = [(name, nic) for name, nic in zip(names, layout.nics, strict=True) if name not in ports]
     if missing:
-        # One request makes all or none, with their tags. Needs Neutron's tag-ports-during-bulk-creation (Train).
         bodies = [_body(name, nic, key) for name, nic in missing]
         try:
             with translated(f"making the ports of {layout.name}"):
-                made = list(cloud.sdk.network.create_ports(bodies))
+                made = list(cloud.sdk.network.create_ports(bodies))  # all or none
+                for port in made:
+                    cloud.sdk.network.set_tags(port, [tag(key)])
         except Conflict as error:
             raise _explained(cloud, error, [nic for _name, nic in missing]) from error
         ports |= {port.name: str(port.id) for port in made}
@@ -32,7 +37,7 @@ def ensure_ports(cloud: Cloud, layout: Layout, key: str) -> list[str]:
 
 
 def _body(name: str, nic: PlannedNic, key: str) -> dict[str, Any]:
-    body: dict[str, Any] = {"name": name, "network_id": nic.network, "tags": [tag(key)]}
+    body: dict[str, Any] = {"name": name, "network_id": nic.network, "description": tag(key)}
     if nic.mac_address:
         body["mac_address"] = nic.mac_address
     if nic.properties.get("fixed_ips"):
@@ -65,7 +70,7 @@ def _explained(cloud: Cloud, error: Conflict, nics: list[PlannedNic]) -> Provide
 
 
 def ensure_floating_address(cloud: Cloud, network: str, port: str, key: str) -> str:
-    """The address. ``description`` has the mark, since Neutron cannot tag it in the request that makes it."""
+    """The address, made and given to the port unless it was."""
     with translated("giving the server a floating address"):
         found = next(iter(_floating(cloud, key)), None)
         if found is None:
@@ -86,7 +91,7 @@ def delete_ports(cloud: Cloud, key: str) -> None:
 
 def _ports(cloud: Cloud, key: str) -> list[Any]:
     with translated("looking for ports of ours"):
-        return list(cloud.sdk.network.ports(tags=tag(key)))
+        return list(cloud.sdk.network.ports(description=tag(key)))
 
 
 def _floating(cloud: Cloud, key: str) -> list[Any]:
