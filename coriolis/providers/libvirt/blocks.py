@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from coriolis.dataplane import DataplaneError, NbdSource, Source
 from coriolis.providers.api import Conflict, Context, DiskSnapshot, Gone, Snapshot
+from coriolis.providers.api.exports import Export, nbd_uri, served
 from coriolis.providers.libvirt.backup_job import running_backup
 from coriolis.providers.libvirt.connection import Link
-from coriolis.providers.libvirt.exports import Export, nbd_uri, served
 from coriolis.providers.libvirt.snapshots import image_identity
 
 

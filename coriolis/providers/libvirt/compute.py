@@ -10,11 +10,11 @@ from typing import Any
 import libvirt
 
 from coriolis.providers.api import Conflict, Context, Deployed, Environment, Gone, Instance, Layout, Unavailable, Volume
+from coriolis.providers.api.exports import forget_writers
 from coriolis.providers.libvirt.connection import Link
 from coriolis.providers.libvirt.define_xml import Definition, Hardware, VolumeFile, define_xml, serial_log
 from coriolis.providers.libvirt.domain_xml import disk_sources, our_key
 from coriolis.providers.libvirt.errors import is_code
-from coriolis.providers.libvirt.exports import forget_writers
 from coriolis.providers.libvirt.inventory import domain_xml, existing_xml, read_instance
 from coriolis.providers.libvirt.storage import find_volume
 from coriolis.providers.libvirt.volumes import record_path

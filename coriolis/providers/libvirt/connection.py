@@ -13,9 +13,9 @@ from typing import Any
 import libvirt
 
 from coriolis.providers.api import Conflict, Context, Gone, Invalid, Unauthorized, Unavailable
+from coriolis.providers.api.hosts import Host, LocalHost, run
+from coriolis.providers.api.ssh import SshHost
 from coriolis.providers.libvirt.errors import is_code, translated
-from coriolis.providers.libvirt.hosts import Host, LocalHost, run
-from coriolis.providers.libvirt.ssh import SshHost
 from coriolis.providers.libvirt.uri import Address, parse_uri
 
 OLDEST_LIBVIRT = 7_002_000  # backups with checkpoints are on by default from 7.2 on

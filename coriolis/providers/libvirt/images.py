@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from coriolis.providers.api import Conflict, Gone, Unauthorized, Unavailable
-from coriolis.providers.libvirt.hosts import Host, run
+from coriolis.providers.api.hosts import Host, run
 
 # Keeps the image's times: without a bitmap it holds the same bytes for the guest.
 _REMOVE_BITMAP = """\

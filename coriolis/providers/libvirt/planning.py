@@ -28,11 +28,11 @@ from coriolis.providers.api import (
     choose_network,
     choose_storage,
 )
+from coriolis.providers.api.hosts import run
 from coriolis.providers.libvirt.connection import Link
 from coriolis.providers.libvirt.define_xml import Hardware
 from coriolis.providers.libvirt.domain_xml import disk_sources, parse
 from coriolis.providers.libvirt.errors import is_code
-from coriolis.providers.libvirt.hosts import run
 from coriolis.providers.libvirt.inventory import existing_xml
 from coriolis.providers.libvirt.networks import list_networks, resolve_network
 from coriolis.providers.libvirt.storage import BLOCK_POOLS, Pool, default_pool, list_pools, resolve_pool

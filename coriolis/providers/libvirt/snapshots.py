@@ -18,6 +18,7 @@ from typing import Any
 import libvirt
 
 from coriolis.providers.api import Context, DiskSnapshot, Environment, Instance, Invalid, Snapshot, Unavailable
+from coriolis.providers.api.hosts import run
 from coriolis.providers.libvirt.backup_job import (
     end_backup,
     frozen,
@@ -35,7 +36,6 @@ from coriolis.providers.libvirt.backup_xml import (
 from coriolis.providers.libvirt.connection import Link, short_tag, tag
 from coriolis.providers.libvirt.domain_xml import DiskSource, disk_sources
 from coriolis.providers.libvirt.errors import is_code
-from coriolis.providers.libvirt.hosts import run
 from coriolis.providers.libvirt.images import fingerprint, look_at, remove_bitmap
 from coriolis.providers.libvirt.inventory import disk_path, existing_xml
 

@@ -17,9 +17,9 @@ import libvirt
 
 from coriolis.dataplane import NbdSink, Sink
 from coriolis.providers.api import Conflict, Context, Environment, Gone, Layout, PlannedDisk, Volume
+from coriolis.providers.api.exports import Export, served, stop_writer
 from coriolis.providers.libvirt.connection import Link, short_tag
 from coriolis.providers.libvirt.errors import is_code
-from coriolis.providers.libvirt.exports import Export, served, stop_writer
 from coriolis.providers.libvirt.storage import FILE_POOLS, domain_using, find_volume, list_pools, resolve_pool
 
 _UNPLAIN = re.compile(r"[^A-Za-z0-9_.-]+")

@@ -20,13 +20,13 @@ from coriolis.providers.api import (
     Unauthorized,
     Unavailable,
 )
+from coriolis.providers.api.exports import nbd_uri
+from coriolis.providers.api.ssh import refusal, ssh_config
 from coriolis.providers.libvirt import PROVIDER
 from coriolis.providers.libvirt.backup_xml import BackupDisk, backup_xml, checkpoint_xml, read_backup
 from coriolis.providers.libvirt.connection import refuse_own_rights, short_tag, tag
 from coriolis.providers.libvirt.errors import classify
-from coriolis.providers.libvirt.exports import nbd_uri
 from coriolis.providers.libvirt.planning import check_room
-from coriolis.providers.libvirt.ssh import refusal, ssh_config
 from coriolis.providers.libvirt.storage import Pool, default_pool, resolve_pool
 from coriolis.providers.libvirt.uri import Address, parse_uri
 from coriolis.providers.libvirt.volumes import record_path, volume_name, volume_xml

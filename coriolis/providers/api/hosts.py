@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine that runs the domains: run a command there, reach a unix socket there.
+"""A machine with disks: run a command there, reach a unix socket there.
 
 Every process that is started here ends when its standard input does, so nothing outlives this process, however it
 ends. They are in sessions of their own, so that killing this process's group leaves them the moment to clean up.
@@ -19,7 +19,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from coriolis.providers.api import Context, Unavailable
+from coriolis.providers.api.context import Context
+from coriolis.providers.api.errors import Unavailable
 
 COMMAND_SECONDS = 60.0
 _POLL_SECONDS = 0.2

@@ -20,8 +20,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from coriolis.providers.api import Conflict, Context, Gone, Invalid, ProviderError, Unauthorized, Unavailable
-from coriolis.providers.libvirt.hosts import Host, end, first_line, run
+from coriolis.providers.api.context import Context
+from coriolis.providers.api.errors import Conflict, Gone, Invalid, ProviderError, Unauthorized, Unavailable
+from coriolis.providers.api.hosts import Host, end, first_line, run
 
 START_SECONDS = 45.0
 

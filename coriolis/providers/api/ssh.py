@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host behind SSH: one OpenSSH connection carries libvirt, commands and the disks' NBD sockets.
+"""A host behind SSH: one OpenSSH connection carries commands, the disks' NBD sockets and other sockets.
 
 Host keys are always checked. A private key lies in the attempt's scratch directory only, mode 0600, until close.
 """
@@ -14,13 +14,28 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from coriolis.providers.api import Cancelled, Context, Invalid, ProviderError, Unauthorized, Unavailable
-from coriolis.providers.libvirt.hosts import LocalHost, end, first_line, run, socket_folder
-from coriolis.providers.libvirt.uri import Address
+from coriolis.providers.api.context import Context
+from coriolis.providers.api.errors import Cancelled, Invalid, ProviderError, Unauthorized, Unavailable
+from coriolis.providers.api.hosts import LocalHost, end, first_line, run, socket_folder
 
 CONNECT_SECONDS = 30.0
+
+
+class Address(Protocol):
+    """Where the host is; None: OpenSSH's own default."""
+
+    @property
+    def host(self) -> str | None: ...
+
+    @property
+    def port(self) -> int | None: ...
+
+    @property
+    def user(self) -> str | None: ...
+
+
 _TARGET = "hypervisor"
 _READY = "coriolis-ready"
 
