@@ -27,6 +27,17 @@ Json = Any
 Platforms = tuple[Platform, Platform]  # source, destination
 
 CHUNK = 100  # jobs removed in one transaction
+# Columns of a job of which nothing has run yet.
+NOTHING_DONE: Mapping[str, Json] = {
+    "fence": 0,
+    "message": None,
+    "percent": 0,
+    "bytes_done": 0,
+    "bytes_total": 0,
+    "transfer_result": None,
+    "updated_at": None,
+    "deleted_at": None,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -243,17 +243,10 @@ def _transfer(
         replication_count=1,
         clone_disks=spec.clone_disks,
         skip_os_morphing=spec.skip_os_morphing,
-        fence=0,
         last_execution_status=ExecutionState.UNEXECUTED.value,
-        message=None,
-        percent=0,
-        bytes_done=0,
-        bytes_total=0,
-        transfer_result=None,
         request_id=caller.request_id,
         created_at=now,
-        updated_at=None,
-        deleted_at=None,
+        **jobs.NOTHING_DONE,
         **spec.minions.columns,
     )
 

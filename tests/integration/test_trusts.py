@@ -331,7 +331,7 @@ def lent(site: Site, key_file: Path, user: str = "mine", project: str = "ours", 
 def acts_as(info: dict[str, Any]) -> tuple[str, str]:
     """User and project of who a provider is that does as ``domain.delegation`` tells."""
     options = dict(info[DELEGATION])
-    plugin = loading.get_plugin_loader(delegation_plugin(options))
+    plugin: Any = loading.get_plugin_loader(delegation_plugin(options))
     cafile = options.pop("cafile")
     session = sessions.Session(auth=plugin.load_from_options(**options), verify=cafile or True)
     return str(session.get_user_id()), str(session.get_project_id())

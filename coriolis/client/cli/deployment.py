@@ -8,9 +8,9 @@ from typing import Any
 
 from cliff import show
 
-from coriolis.client.cli import job
+from coriolis.client.cli import job, record
 from coriolis.client.cli.columns import InlineColumn, details
-from coriolis.client.cli.command import ForEach, PageLister, ServiceCommand
+from coriolis.client.cli.command import PageLister, ServiceCommand
 
 SHOWN = (
     "id",
@@ -29,10 +29,6 @@ SHOWN = (
     "transfer_result",
     "tasks",
 )
-
-
-def _add_deployment(parser: Any) -> None:
-    parser.add_argument("deployment", metavar="DEPLOYMENT", help="id of the deployment")
 
 
 class Create(ServiceCommand, show.ShowOne):
@@ -70,19 +66,12 @@ class Create(ServiceCommand, show.ShowOne):
         return details(deployment, SHOWN, seen=parsed_args.wait)
 
 
-class Wait(ServiceCommand, show.ShowOne):
+class Wait(record.WaitForOne):
     """Show the progress of a deployment until it ends; exit status 1 if it fails."""
 
+    noun = "deployment"
+    shown = SHOWN
     examples = ("deployment wait 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11",)
-
-    def get_parser(self, prog_name: str) -> Any:
-        parser = super().get_parser(prog_name)
-        _add_deployment(parser)
-        return parser
-
-    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        deployment = job.found(self.service.find_deployment, parsed_args.deployment)
-        return details(job.followed(partial(self.service.wait_for_deployment, deployment.id)), SHOWN, seen=True)
 
 
 class List(PageLister):
@@ -119,58 +108,31 @@ class List(PageLister):
         )
 
 
-class Show(ServiceCommand, show.ShowOne):
+class Show(record.ShowOne):
     """Show a deployment with its tasks."""
 
+    noun = "deployment"
+    shown = SHOWN
     examples = ("deployment show 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11",)
 
-    def get_parser(self, prog_name: str) -> Any:
-        parser = super().get_parser(prog_name)
-        _add_deployment(parser)
-        return parser
 
-    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        return details(job.found(self.service.find_deployment, parsed_args.deployment), SHOWN)
-
-
-class Cancel(ForEach):
+class Cancel(record.CancelEach):
     """Cancel deployments; what they made is removed, the replicas stay."""
 
     noun = "deployment"
     examples = ("deployment cancel 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11 --force",)
 
-    def get_parser(self, prog_name: str) -> Any:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("--force", action="store_true", help="do not wait for running attempts to tidy up")
-        return parser
 
-    def do(self, thing: str, parsed_args: Any) -> None:
-        self.service.cancel_deployment(thing, force=parsed_args.force)
-
-
-class Retry(ServiceCommand, show.ShowOne):
+class Retry(record.RetryOne):
     """Run again the virtual machines of a deployment that failed; those that are complete stay as they are."""
 
+    noun = "deployment"
+    shown = SHOWN
     examples = ("deployment retry 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11 --wait",)
 
-    def get_parser(self, prog_name: str) -> Any:
-        parser = super().get_parser(prog_name)
-        _add_deployment(parser)
-        job.add_wait(parser)
-        return parser
 
-    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        deployment = self.service.retry_deployment(parsed_args.deployment)
-        if parsed_args.wait:
-            deployment = job.followed(partial(self.service.wait_for_deployment, deployment.id))
-        return details(deployment, SHOWN, seen=parsed_args.wait)
-
-
-class Delete(ForEach):
+class Delete(record.DeleteEach):
     """Delete the records of deployments that are over. The virtual machines stay."""
 
     noun = "deployment"
     examples = ("deployment delete 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11",)
-
-    def do(self, thing: str, parsed_args: Any) -> None:
-        self.service.delete_deployment(thing, ignore_missing=False)

@@ -8,9 +8,9 @@ from typing import Any
 
 from cliff import show
 
-from coriolis.client.cli import job
+from coriolis.client.cli import job, record
 from coriolis.client.cli.columns import InlineColumn, details
-from coriolis.client.cli.command import ForEach, PageLister, ServiceCommand
+from coriolis.client.cli.command import PageLister, ServiceCommand
 from coriolis.client.cli.inputs import json_object
 
 SHOWN = (
@@ -32,10 +32,6 @@ SHOWN = (
     "transfer_result",
     "tasks",
 )
-
-
-def add_migration(parser: Any) -> None:
-    parser.add_argument("migration", metavar="MIGRATION", help="id of the migration")
 
 
 class Create(ServiceCommand, show.ShowOne):
@@ -106,19 +102,12 @@ def platforms(service: Any, parsed_args: Any) -> dict[str, Any]:
     return body
 
 
-class Wait(ServiceCommand, show.ShowOne):
+class Wait(record.WaitForOne):
     """Show the progress of a migration until it ends; exit status 1 if it fails."""
 
+    noun = "migration"
+    shown = SHOWN
     examples = ("migration wait 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11",)
-
-    def get_parser(self, prog_name: str) -> Any:
-        parser = super().get_parser(prog_name)
-        add_migration(parser)
-        return parser
-
-    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        migration = job.found(self.service.find_migration, parsed_args.migration)
-        return details(job.followed(partial(self.service.wait_for_migration, migration.id)), SHOWN, seen=True)
 
 
 class List(PageLister):
@@ -154,61 +143,34 @@ class List(PageLister):
         )
 
 
-class Show(ServiceCommand, show.ShowOne):
+class Show(record.ShowOne):
     """Show a migration with its tasks."""
 
+    noun = "migration"
+    shown = SHOWN
     examples = ("migration show 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11 -f json",)
 
-    def get_parser(self, prog_name: str) -> Any:
-        parser = super().get_parser(prog_name)
-        add_migration(parser)
-        return parser
 
-    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        return details(job.found(self.service.find_migration, parsed_args.migration), SHOWN)
-
-
-class Cancel(ForEach):
+class Cancel(record.CancelEach):
     """Cancel migrations; what they made on the destination is removed, the source is left as it was."""
 
     noun = "migration"
     examples = ("migration cancel 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11",)
 
-    def get_parser(self, prog_name: str) -> Any:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("--force", action="store_true", help="do not wait for running attempts to tidy up")
-        return parser
 
-    def do(self, thing: str, parsed_args: Any) -> None:
-        self.service.cancel_migration(thing, force=parsed_args.force)
-
-
-class Retry(ServiceCommand, show.ShowOne):
+class Retry(record.RetryOne):
     """Run again the virtual machines of a migration that failed; those that are complete stay as they are."""
 
+    noun = "migration"
+    shown = SHOWN
     examples = ("migration retry 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11 --wait",)
 
-    def get_parser(self, prog_name: str) -> Any:
-        parser = super().get_parser(prog_name)
-        add_migration(parser)
-        job.add_wait(parser)
-        return parser
 
-    def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        migration = self.service.retry_migration(parsed_args.migration)
-        if parsed_args.wait:
-            migration = job.followed(partial(self.service.wait_for_migration, migration.id))
-        return details(migration, SHOWN, seen=parsed_args.wait)
-
-
-class Delete(ForEach):
+class Delete(record.DeleteEach):
     """Delete the records of migrations that are over. The virtual machines stay."""
 
     noun = "migration"
     examples = ("migration delete 3f0b4f3c-8c52-4c5c-9e43-0b1f7d8f6c11 5d2e0f6a-2a5e-4a0e-b5ad-6a7c0d1e2f33",)
-
-    def do(self, thing: str, parsed_args: Any) -> None:
-        self.service.delete_migration(thing, ignore_missing=False)
 
 
 class TaskList(PageLister):
@@ -218,7 +180,7 @@ class TaskList(PageLister):
 
     def get_parser(self, prog_name: str) -> Any:
         parser = super().get_parser(prog_name)
-        add_migration(parser)
+        record.add_id(parser, "migration")
         parser.add_argument("--long", action="store_true", help="with workers and times")
         return parser
 
@@ -241,7 +203,7 @@ class TaskShow(ServiceCommand, show.ShowOne):
 
     def get_parser(self, prog_name: str) -> Any:
         parser = super().get_parser(prog_name)
-        add_migration(parser)
+        record.add_id(parser, "migration")
         parser.add_argument("task", metavar="TASK", help="id of the step")
         return parser
 
