@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 
 from coriolis.dataplane import nbd
-from coriolis.dataplane.errors import SourceError, SourceShrank
+from coriolis.dataplane.errors import DataplaneError, SourceError, SourceShrank
 from coriolis.dataplane.export import Opened
 from coriolis.dataplane.extents import clip, merge
 from coriolis.dataplane.reader import Reader
-from coriolis.dataplane.types import CopyOptions, Extent, NbdSource
+from coriolis.dataplane.types import Channel, CopyOptions, Extent, NbdSource
 
+_LOG = logging.getLogger(__name__)
 _ALIGN = 4096  # some servers want it
 _MOST = 1 << 20  # bytes of a request
 
@@ -28,6 +30,14 @@ def open_feed(disk: Opened, options: CopyOptions) -> Feed:
 
 def feed_size(feed: Feed) -> int:
     return feed[0].size if isinstance(feed, list) else feed.size
+
+
+def disk_size(feed: Feed, wanted: int | None) -> int:
+    """``wanted``, or all that the feed has. Raises `SourceShrank` when that is less."""
+    has = feed_size(feed)
+    if wanted is not None and has < wanted:
+        raise SourceShrank(f"{feed_label(feed)} has {has} bytes, the copied disk has {wanted}; it is not that disk")
+    return has if wanted is None else wanted
 
 
 def feed_label(feed: Feed) -> str:
@@ -71,8 +81,7 @@ def connect_source(source: NbdSource, options: CopyOptions) -> list[nbd.Connecti
     except nbd.Failed as error:
         raise SourceError(f"{error}; check that the source's export is there") from None
     if source.channel is not None:
-        for connection in (first, *rest):
-            connection.channel = source.channel()
+        _open_channels(source.channel, [first, *rest])
     if source.size is not None and first.size < source.size:
         raise SourceShrank(
             f"{first.label} has {first.size} bytes, {source.size} were announced; start with a new snapshot"
@@ -80,3 +89,13 @@ def connect_source(source: NbdSource, options: CopyOptions) -> list[nbd.Connecti
     if first.size == 0:
         raise SourceError(f"{first.label} is empty", retryable=False)
     return [first, *rest]
+
+
+def _open_channels(open_channel: Callable[[], Channel], connections: list[nbd.Connection]) -> None:
+    """A way that cannot be opened is done without: an export may have no room for more clients, and a link that is
+    broken shows on the connections."""
+    try:
+        for connection in connections:
+            connection.channel = open_channel()
+    except DataplaneError as error:
+        _LOG.warning("the source is read without a channel: %s", error)

@@ -6,6 +6,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from coriolis.dataplane import (
     verify_disk,
 )
 from coriolis.dataplane.filters import FaultAt, Filter, Hang, filtered
-from coriolis.dataplane.link import LinkFailed, offer, reach
+from coriolis.dataplane.link import LinkFailed, channel, offer, reach
 from coriolis.dataplane.link.process import Reached
 from coriolis.providers.contract.blocks import check_same
 from coriolis.worker.kinds.filtering import behind_filters
@@ -135,6 +137,26 @@ def test_what_the_far_export_says_arrives(
         source, sink = NbdSource(uri=here.uri, channel=here.channel), FileSink(path=tmp_path / "copy")
         with pytest.raises(kind, match=text):
             copy_disk(source, sink, journal=tmp_path / "journal", epoch=1, options=options)
+
+
+def test_an_export_with_room_for_one_client_is_read_all_the_same(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(channel, "SECONDS", 1.0)
+    path, sink = tmp_path / "nbd", FileSink(path=tmp_path / "copy")
+    server = subprocess.Popen(["qemu-nbd", "-r", "-t", "-e", "1", "-f", "raw", "-k", str(path), str(raw)])
+    try:
+        while not path.exists():
+            assert server.poll() is None
+            time.sleep(0.01)
+        with linked(tmp_path / "certificates", f"nbd+unix:///?socket={path}") as (here, _):
+            source = NbdSource(uri=here.uri, channel=here.channel)
+            copy_disk(source, sink, journal=tmp_path / "journal", epoch=1)
+    finally:
+        server.kill()
+        server.wait()
+    assert "without a channel" in caplog.text
+    check_same(raw.read_bytes(), sink.path.read_bytes())
 
 
 def test_the_filters_of_an_operator_are_not_passed_by(raw: Path, tmp_path: Path) -> None:

@@ -11,13 +11,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import secrets
-import ssl
 import struct
 import threading
 from collections.abc import Callable
 
 from coriolis.dataplane.link.frames import HEADER, MOST, RAW, BadFrame, Unpacker, header, parse
-from coriolis.dataplane.link.greeting import FROM, TO, Hello, Refused
+from coriolis.dataplane.link.greeting import FROM, SECONDS, TO, Hello, Refused
 from coriolis.dataplane.link.pump import fill
 from coriolis.dataplane.link.secure import Way
 
@@ -54,8 +53,10 @@ class Channel:
             raise
         self._stream = _Stream(self._from)
         try:
+            self._from.settimeout(SECONDS)  # an export may have room for one client only, and let others wait
             self._negotiate(export.encode())
-        except (BadFrame, ConnectionError, ssl.SSLError) as error:
+            self._from.settimeout(None)
+        except (BadFrame, OSError) as error:
             self.close()
             raise Refused(f"the export there does not answer as it should: {error}") from None
         except BaseException:
