@@ -137,7 +137,8 @@ class Ceph:
         """What makes a cloud keep volumes, of the backend ``name``, and images, of the store ``name``, in here."""
         cinder = {
             "volume_driver": "cinder.volume.drivers.rbd.RBDDriver",
-            "rbd_cluster_name": "ceph",
+            # os-brick looks for key rings in /etc/ceph only, by this name: so it finds ours, and nothing is put there.
+            "rbd_cluster_name": os.path.relpath(self.home.etc / "ceph", "/etc/ceph"),
             "rbd_ceph_conf": str(self.conf),
             "rbd_user": "cinder",
             "rbd_pool": "volumes",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -19,7 +20,17 @@ from coriolis.providers.api import Context, Gone, Unavailable
 from coriolis.providers.openstack.rbd_fence import Fence
 from coriolis.providers.openstack.rbd_tools import RbdImage, Tools, rbd_of, refusal, tools
 
-__all__ = ["RbdImage", "changes", "never_written", "rbd_of", "reading", "stop_writer", "writing"]
+__all__ = [
+    "RbdImage",
+    "changes",
+    "never_written",
+    "of_volume",
+    "rbd_of",
+    "reading",
+    "snapshot_name",
+    "stop_writer",
+    "writing",
+]
 
 _CLIENTS = 16
 _DIFF_SECONDS = 4 * 3600.0  # Ceph looks at every object of a volume; the context may end it sooner
@@ -86,6 +97,18 @@ def changes(image: RbdImage, from_snap: str, to_snap: str, context: Context) -> 
     """
     with tools(image, context) as ceph:
         return _changes(ceph, _snapshot(ceph, from_snap), _snapshot(ceph, to_snap))
+
+
+def of_volume(image: RbdImage, volume_id: str) -> RbdImage:
+    """Of another volume in the same pool, which Cinder has shown to belong to the same project: one that is in use,
+    for example, gets no attachment, while a copy of its snapshot does. A volume that Cinder has migrated keeps another
+    name in Ceph, and is not found."""
+    return replace(image, name=f"volume-{uuid.UUID(volume_id)}")
+
+
+def snapshot_name(snapshot_id: str) -> str:
+    """What Cinder calls its snapshot in Ceph."""
+    return f"snapshot-{uuid.UUID(snapshot_id)}"
 
 
 def never_written(image: RbdImage, context: Context) -> bool:
