@@ -165,7 +165,8 @@ def make(path: Path, disk: Disk) -> None:
 
 @contextlib.contextmanager
 def server(image: Path, path: Path) -> Iterator[str]:
-    process = subprocess.Popen(["qemu-nbd", "-t", "-e", "16", "-r", "-f", "raw", "-k", str(path), str(image)])
+    command = ["qemu-nbd", "-t", "-e", "16", "-r", "-f", "raw", "-k", str(path), str(image)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 10
         while not _listens(path):
