@@ -28,7 +28,7 @@ from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.flavors import Flavor, plan_flavor
 from coriolis.providers.openstack.nics import NicPlanner
 from coriolis.providers.openstack.quotas import Needs, check_quotas
-from coriolis.providers.openstack.readiness import source_concerns
+from coriolis.providers.openstack.source_checks import source_concerns
 
 GIB = 1 << 30
 #: It is stored with every reference to a server that is not made yet; Nova would take about 48 KiB.
@@ -43,7 +43,7 @@ class OpenStackPlanning:
         self._cloud = cloud
 
     def check_source(self, instance: Instance, environment: Environment, context: Context) -> list[Concern]:
-        return source_concerns(self._cloud, instance)
+        return source_concerns(instance, is_admin="admin" in self._cloud.roles)
 
     def plan(
         self,
