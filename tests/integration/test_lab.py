@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 import urllib.request
@@ -19,6 +20,7 @@ from tests.lab.fixtures import LabCloud
 
 pytestmark = [pytest.mark.integration, pytest.mark.openstack]
 PATIENCE = 300.0
+TWIN_ADDRESS = "10.60.77.7"
 
 
 @pytest.fixture(params=["old", "new"])
@@ -34,11 +36,11 @@ def admin(cloud: LabCloud) -> Iterator[Any]:
 
 def boot(connection: Any, image: str, **more: Any) -> Any:
     """A running server with a name of its own on the network of the lab."""
+    more.setdefault("networks", [{"uuid": connection.network.find_network(content.NETWORK).id}])
     server = connection.compute.create_server(
         name=f"lab-test-{uuid.uuid4().hex[:8]}",
         image_id=connection.image.find_image(image).id,
         flavor_id=connection.compute.find_flavor("lab.small").id,
-        networks=[{"uuid": connection.network.find_network(content.NETWORK).id}],
         **more,
     )
     return connection.compute.wait_for_server(server, wait=PATIENCE)
@@ -65,7 +67,7 @@ def test_a_guest_boots_and_is_reached_at_its_address(admin: Any) -> None:
         with urllib.request.urlopen(f"http://{address}/SHA256SUMS", timeout=60) as answer:
             assert b"random-000.bin" in answer.read()
     finally:
-        admin.compute.delete_server(server, force=True)
+        admin.compute.delete_server(server)
 
 
 def test_the_member_is_no_admin(cloud: LabCloud) -> None:
@@ -90,7 +92,7 @@ def key(admin: Any, tmp_path: Path) -> Iterator[Path]:
 def minion(admin: Any, key: Path) -> Iterator[Any]:
     server = boot(admin, content.MINION_IMAGE, key_name=key.name)
     yield server
-    admin.compute.delete_server(server, force=True)
+    admin.compute.delete_server(server)
     admin.compute.wait_for_delete(server, wait=PATIENCE)
 
 
@@ -131,3 +133,60 @@ def ssh(address: str, key: Path) -> Callable[[str], bytes]:
         return text
 
     return run
+
+
+def fetch(address: str) -> bytes:
+    with urllib.request.urlopen(f"http://{address}/SHA256SUMS", timeout=5) as answer:
+        return bytes(answer.read())
+
+
+def until_reached(address: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            assert b"random-000.bin" in fetch(address)
+            return
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(1)
+
+
+@pytest.mark.slow
+def test_one_address_in_two_clouds(old_cloud: LabCloud, new_cloud: LabCloud) -> None:
+    """As when a guest keeps its address: the later one is reached, and the earlier one again when that has left."""
+    with old_cloud.connect() as old, new_cloud.connect() as new, contextlib.ExitStack() as stack:
+        servers = []
+        for connection in (old, new):
+            port = stack.enter_context(twin_port(connection))
+            servers.append(stack.enter_context(guest_on(connection, port)))
+            until_reached(TWIN_ADDRESS)
+        new.compute.delete_server(servers[1])
+        new.compute.wait_for_delete(servers[1], wait=PATIENCE)
+        until_reached(TWIN_ADDRESS)
+        old.compute.delete_server(servers[0])
+        old.compute.wait_for_delete(servers[0], wait=PATIENCE)
+        with pytest.raises(OSError, match=r"."):
+            fetch(TWIN_ADDRESS)
+
+
+@contextlib.contextmanager
+def twin_port(connection: Any) -> Iterator[Any]:
+    network = connection.network.create_network(name="lab-test-twin")
+    subnet = connection.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.60.77.0/24")
+    fixed = [{"subnet_id": subnet.id, "ip_address": TWIN_ADDRESS}]
+    port = connection.network.create_port(network_id=network.id, fixed_ips=fixed, mac_address="fa:16:3e:60:77:07")
+    try:
+        yield port
+    finally:
+        connection.network.delete_port(port)
+        connection.network.delete_network(network)
+
+
+@contextlib.contextmanager
+def guest_on(connection: Any, port: Any) -> Iterator[Any]:
+    server = boot(connection, content.GUEST_IMAGE, networks=[{"port": port.id}])
+    try:
+        yield server
+    finally:
+        connection.compute.delete_server(server)
+        connection.compute.wait_for_delete(server, wait=PATIENCE)

@@ -69,7 +69,12 @@ def _old() -> Installation:
         part = LAB / f"old-{key}.part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        _run(["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", *_PASTE_PACKAGES], folder=part)
+        download = ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", *_PASTE_PACKAGES]
+        try:
+            _run(download, folder=part)
+        except LabError:  # the lists name versions that the mirror has replaced
+            _run(["apt-get", "update", "-q"])
+            _run(download, folder=part)
         for package in part.glob("*.deb"):
             _run(["dpkg", "-x", package, part])
             package.unlink()

@@ -10,6 +10,7 @@ other: the guest that came last has the address. Run as ``wires.py STATE``, stan
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from typing import Any
 
 DEVICES = Path("/sys/class/net")
 SECONDS = 0.25
+TURNS = 8  # from one look at the routes to the next
 Record = dict[str, Any]
 
 
@@ -166,6 +168,16 @@ class Wires:
                 self._routes[address] = (tap, bridge)
         return whole
 
+    def mend_routes(self) -> None:
+        """Set those that are gone: a guest of another cloud had the address, and has left."""
+        if self._routes:
+            command = ["/sbin/ip", "-j", "-4", "route", "show"]
+            answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
+            present = {route["dst"] for route in json.loads(answer or "[]")}
+            for address, (_tap, bridge) in self._routes.items():
+                if address not in present:
+                    ip("route", "add", f"{address}/32", "dev", bridge)
+
     def _unroute(self, live: dict[str, str]) -> None:
         for address, (tap, bridge) in list(self._routes.items()):
             if live.get(address) != tap:
@@ -185,8 +197,10 @@ class Wires:
 
 def main() -> None:
     wires = Wires(Path(sys.argv[1]))
-    while True:
+    for turn in itertools.count():
         wires.look()
+        if turn % TURNS == 0:
+            wires.mend_routes()
         time.sleep(SECONDS)
 
 
