@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,10 @@ _FORMATS = {
     "vhd": DiskFormat.VHD,
     "vhdx": DiskFormat.VHDX,
 }
-#: Metadata item of a destination volume that has been filled: the staged file of another worker is not its origin.
-FILLED = "coriolis_filled"
+#: Metadata items of a destination volume. Which staged file was written over it last; and which one is being written.
+FILLED, OPEN = "coriolis_filled", "coriolis_open"
 _GIB = 1 << 30
 _REIMAGE = "3.68"
-_DELIVERED, _DISK = "delivered.json", "disk.qcow2"
 
 
 def why_not(cloud: Cloud, environment: Environment, context: Context) -> str | None:
@@ -88,19 +88,66 @@ def reading(cloud: Cloud, image_id: str, environment: Environment, context: Cont
 def writing(cloud: Cloud, volume_id: str, environment: Environment, context: Context) -> Iterator[Sink]:
     """A volume of ours, which has its bytes when the block ends well.
 
-    :raises Conflict: a newer attempt writes it. :raises Invalid: Cinder is too old
+    What is staged and not delivered dies with this host, while the journal of the copy may live on. So the volume tells
+    of it (`OPEN`): who finds that, and not the staged file, gives a file that is still to be made, and the copy starts
+    over. :raises Conflict: a newer attempt writes it. :raises Invalid: Cinder is too old
     """
     _check_version(cloud)
     with staged(context, f"volume-{volume_id}", exclusive=True) as folder:
         with translated(f"asking for volume {volume_id}"):
             volume = cloud.cinder.get_volume(volume_id)
-        path, fresh = folder / _DISK, FILLED not in (volume.metadata or {})
-        if not path.exists() or not (fresh or (folder / _DELIVERED).exists()):
-            _prepare(cloud, volume, path, environment, context, fresh=fresh)
-        yield FileSink(path=path, format=DiskFormat.QCOW2, create=False, zeroed=fresh)
-        if _state(path) != _delivered(folder):
-            _deliver(cloud, volume, path, environment, context)
-            _note(folder, path)
+        told = {name: volume.metadata[name] for name in (OPEN, FILLED) if name in (volume.metadata or {})}
+        stage = _Stage(folder)
+        if not stage.disk.exists() or stage.ident != told.get(OPEN, told.get(FILLED)):
+            stage.begin()
+            if OPEN not in told:
+                _prepare(cloud, volume, stage, environment, context, filled=FILLED in told)
+        _tell(cloud, volume, {OPEN: stage.ident})
+        yield FileSink(path=stage.disk, format=DiskFormat.QCOW2, size=volume.size * _GIB)
+        if stage.changed():
+            _deliver(cloud, volume, stage.disk, environment, context)
+            stage.delivered()
+            _tell(cloud, volume, {FILLED: stage.ident})
+        with translated(f"noting that volume {volume_id} was filled"):
+            cloud.cinder.delete_volume_metadata(volume_id, keys=[OPEN])
+
+
+class _Stage:
+    """A volume's staged file. ``ident``: unlike that of any other, also of the same volume."""
+
+    def __init__(self, folder: Path) -> None:
+        self.disk, self._note = folder / "disk.qcow2", folder / "stage.json"
+        try:
+            found = json.loads(self._note.read_text())
+        except (FileNotFoundError, ValueError):
+            found = {}
+        self.ident: str = found.get("ident", "")
+        self._delivered: list[int] = found.get("delivered", [])
+
+    def begin(self) -> None:
+        self.disk.unlink(missing_ok=True)
+        self.ident, self._delivered = uuid.uuid4().hex, []
+        self._write()
+
+    def changed(self) -> bool:
+        return self.disk.exists() and self._state() != self._delivered
+
+    def delivered(self) -> None:
+        """The volume holds the same."""
+        self._delivered = self._state()
+        self._write()
+
+    def _state(self) -> list[int]:
+        found = self.disk.stat()
+        return [found.st_mtime_ns, found.st_size, found.st_ino]
+
+    def _write(self) -> None:
+        self._note.write_text(json.dumps({"ident": self.ident, "delivered": self._delivered}))
+
+
+def _tell(cloud: Cloud, volume: Any, items: dict[str, str]) -> None:
+    with translated(f"noting what volume {volume.id} holds"):
+        cloud.cinder.set_volume_metadata(volume.id, **items)
 
 
 def _check_version(cloud: Cloud) -> None:
@@ -111,23 +158,22 @@ def _check_version(cloud: Cloud) -> None:
         raise Invalid(f"Cinder of {cloud.name} is older than Yoga: it cannot write an image over a volume")
 
 
-def _prepare(cloud: Cloud, volume: Any, path: Path, environment: Environment, context: Context, *, fresh: bool) -> None:
+def _prepare(
+    cloud: Cloud, volume: Any, stage: _Stage, environment: Environment, context: Context, *, filled: bool
+) -> None:
     """What the volume holds, as a QCOW2 file: empty, or fetched from the cloud."""
-    (path.parent / _DELIVERED).unlink(missing_ok=True)
-    if fresh:
+    if not filled:
         try:
-            create_file(FileSink(path=path, format=DiskFormat.QCOW2), volume.size * _GIB)
+            create_file(FileSink(path=stage.disk, format=DiskFormat.QCOW2), volume.size * _GIB)
         except DataplaneError as error:
             raise Invalid(f"the worker cannot stage volume {volume.id}: {error}") from None
-        return
+        return  # it is delivered even if it stays empty: who knows what a new volume holds
     release(cloud, volume.id, context)
-    mark = str(volume.metadata[tags.KEY])
-    image = upload_of(cloud, volume, mark, f"of-{volume.id}")
+    image = upload_of(cloud, volume, str(volume.metadata[tags.KEY]), f"of-{volume.id}")
     try:
         image = _ready_image(cloud, image.id, environment, context)
-        path.unlink(missing_ok=True)
-        fetch(cloud, image, path, context)
-        _note(path.parent, path)
+        fetch(cloud, image, stage.disk, context)
+        stage.delivered()
     finally:
         _drop(cloud, image, context)
 
@@ -153,8 +199,6 @@ def _deliver(cloud: Cloud, volume: Any, path: Path, environment: Environment, co
         _reimage(cloud, volume, image, environment, context)
     finally:
         _drop(cloud, image, context)
-    with translated(f"noting that volume {volume.id} was filled"):
-        cloud.cinder.set_volume_metadata(volume.id, **{FILLED: "yes"})
 
 
 def _reimage(cloud: Cloud, volume: Any, image: Any, environment: Environment, context: Context) -> None:
@@ -195,22 +239,3 @@ def _seconds(environment: Environment) -> float:
 
 def _drop(cloud: Cloud, image: Any, context: Context) -> None:
     Temporaries(cloud=cloud, mark=image.name, context=context).delete_images([image])
-
-
-# ---- what was delivered
-
-
-def _state(path: Path) -> list[int]:
-    found = path.stat()
-    return [found.st_mtime_ns, found.st_size, found.st_ino]
-
-
-def _delivered(folder: Path) -> list[int] | None:
-    try:
-        return [int(one) for one in json.loads((folder / _DELIVERED).read_text())]
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def _note(folder: Path, path: Path) -> None:
-    (folder / _DELIVERED).write_text(json.dumps(_state(path)))
