@@ -66,7 +66,7 @@ venv: packages $(READY) ## only make or refresh the virtual environment
 
 clean: demo-clean ## remove what the targets made, the virtual environment too
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .tox \
-	    build doc/build bench/report.json bench/build *.egg-info
+	    build doc/build bench/report.json bench/report-quick.json bench/build *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: packages packages-integration

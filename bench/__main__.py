@@ -21,6 +21,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORT = ROOT / "bench" / "report.json"
+QUICK_REPORT = ROOT / "bench" / "report-quick.json"  # says nothing about speed, so it must not replace the other one
 PAGE = ROOT / "doc" / "source" / "contributor" / "measurements.rst"
 
 # part -> module of tests/perf; each has run(quick: bool) -> list of rows
@@ -61,12 +62,12 @@ def moment() -> Row:
 
 
 class Report:
-    """``bench/report.json``, written anew with each row. Rows of parts that are not measured now stay in it, unless
-    they were quick ones and these are not, or the other way round."""
+    """``bench/report.json``, written anew with each row. Rows of parts that are not measured now stay in it."""
 
     def __init__(self, parts: Iterable[str], *, quick: bool) -> None:
+        self._path = QUICK_REPORT if quick else REPORT
         self._about = {**environment(), "quick": quick}
-        old = json.loads(REPORT.read_text()) if REPORT.exists() else {}
+        old = json.loads(self._path.read_text()) if self._path.exists() else {}
         replaced = set(parts)
         usable = old.get("rows", []) if old.get("quick") == quick else []
         self._old = [r for r in usable if r["part"] not in replaced and r.get("measured_at")]
@@ -84,7 +85,7 @@ class Report:
         return sorted([*self._old, *self.new], key=lambda row: order.index(row["part"]))
 
     def _write(self) -> None:
-        REPORT.write_text(json.dumps({**self._about, "rows": self.rows}, indent=2) + "\n")
+        self._path.write_text(json.dumps({**self._about, "rows": self.rows}, indent=2) + "\n")
 
 
 def number(value: Any) -> str:
