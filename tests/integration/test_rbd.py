@@ -20,7 +20,7 @@ import pytest
 from coriolis.dataplane import FileSink, ImageSource, Kind, copy_disk, verify_disk
 from coriolis.providers.api import Conflict, Gone, Unauthorized, Unavailable
 from coriolis.providers.contract.blocks import attached, check_same, read_source, write_sink
-from coriolis.providers.openstack.rbd import changes, never_written, reading, stop_writer, writing
+from coriolis.providers.openstack.rbd import changes, never_written, reading, reading_copy, stop_writer, writing
 from tests.integration.rbd_cluster import MIB, Volume, context, running
 from tests.lab import ceph as lab
 
@@ -273,6 +273,25 @@ class TestChanges:
         assert result.mode == "dirty"
         assert result.bytes_read <= 4 * MIB
         check_same(sink.path.read_bytes(), volume.content("two"))
+
+    def test_only_changes_travel_from_a_copy_of_a_snapshot(
+        self, ceph: lab.Ceph, volume: Volume, tmp_path: Path
+    ) -> None:
+        sink, journal = FileSink(path=tmp_path / "out"), tmp_path / "journal"
+        volume.change(["write", 0, 48 * MIB, 1], ["snap", "one"], ["write", 9 * MIB, 100, 2], ["snap", "two"])
+        for snapshot, since in (("one", None), ("two", "one")):
+            copy = Volume(ceph)
+            copy.change(["clone", volume.name, snapshot])
+            with reading_copy(copy.image(), context(tmp_path), since=since) as found:
+                source = dataclasses.replace(found, identity=snapshot, base_identity=since)
+                result = copy_disk(source, sink, journal=journal, epoch=1)
+            check_same(sink.path.read_bytes(), volume.content(snapshot))
+        assert (result.mode, result.bytes_read <= 4 * MIB) == ("dirty", True)
+        with reading_copy(copy.image(), context(tmp_path), since="gone") as found:
+            assert found.changes is None
+        copy.change(["flatten"])
+        with reading_copy(copy.image(), context(tmp_path), since="one") as found:
+            assert found.changes is None
 
     def test_an_earlier_snapshot_that_is_gone(self, volume: Volume, tmp_path: Path) -> None:
         volume.change(["write", 0, MIB, 1], ["snap", "two"])

@@ -12,6 +12,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from coriolis.dataplane import Extent, Kind, NbdSink, NbdSource, SourceError, rbd_diff
 from coriolis.dataplane.extents import merge
@@ -27,6 +28,7 @@ __all__ = [
     "of_volume",
     "rbd_of",
     "reading",
+    "reading_copy",
     "snapshot_name",
     "stop_writer",
     "writing",
@@ -66,6 +68,33 @@ def reading(image: RbdImage, snapshot: str, context: Context, *, since: str | No
                 changes=listed,
                 base_identity=base.identity if base and listed is not None else None,
             )
+
+
+@contextlib.contextmanager
+def reading_copy(image: RbdImage, context: Context, *, since: str | None = None) -> Iterator[NbdSource]:
+    """A volume that Cinder made from a snapshot and that nobody writes, for as long as the block lasts. ``since``: an
+    earlier snapshot of the volume that the snapshot is of: what did not change after it is told, as long as Ceph knows
+    where the copy is from. ``identity`` and ``base_identity`` are the caller's to say, who knows both snapshots.
+
+    :raises Gone: there is no such image
+    """
+    with tools(image, context) as ceph:
+        info = ceph.parsed("info", image.spec)
+        listed = None if since is None else _changes_of_copy(ceph, info.get("parent", {}), since, context)
+        with _served(ceph, {}, writable=False) as server:
+            yield NbdSource(uri=server.uri, size=int(info["size"]), changes=listed)
+
+
+def _changes_of_copy(ceph: Tools, parent: dict[str, Any], since: str, context: Context) -> tuple[Extent, ...] | None:
+    """None: all of it is to be read."""
+    if parent.get("pool") != ceph.image.pool:
+        return None
+    origin = ceph.of(replace(ceph.image, name=str(parent["image"])))
+    try:
+        return tuple(_changes(origin, _snapshot(origin, since), _snapshot(origin, str(parent["snapshot"]))))
+    except Gone as error:
+        context.event("WARNING", f"all of it is read: {error.message}")
+        return None
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ ceph-common. The key is in a file that only we can read, and never in arguments 
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import re
@@ -101,6 +102,12 @@ class Tools:
         _write(self.key, image.key + "\n")
         if image.conf is None:
             _write(self.conf, f"[global]\nmon host = {' '.join(image.monitors)}\nlog file =\nadmin socket =\n")
+
+    def of(self, image: RbdImage) -> Tools:
+        """The same, for another image of the same cluster."""
+        other = copy.copy(self)
+        other.image = image
+        return other
 
     def rbd(self, *words: str, seconds: float = SECONDS) -> str:
         return self.run("rbd", *words, seconds=seconds)

@@ -75,7 +75,8 @@ def reading(cloud: Cloud, volume_id: str, environment: Environment, context: Con
         if isinstance(found, _File):
             yield ImageSource(path=found.path, format=found.format, folder=found.share.path)
             return
-        raise Invalid(f"volume {volume_id} is in Ceph: it is read at a snapshot, without being attached")
+        with rbd.reading_copy(found, context) as export:
+            yield export
 
 
 @contextlib.contextmanager
@@ -111,6 +112,14 @@ def lock_out(cloud: Cloud, volume_id: str, environment: Environment, context: Co
         else:
             with only_writer(cloud, volume_id, found.path, context):
                 pass
+
+
+def ceph_image(cloud: Cloud, volume_id: str, info: Mapping[str, Any]) -> rbd.RbdImage:
+    """What the connection info of a volume of ours leads to. :raises Invalid: not to Ceph"""
+    found = _open(cloud, volume_id, info)
+    if not isinstance(found, rbd.RbdImage):
+        raise Invalid(f"volume {volume_id} is not in Ceph")
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
