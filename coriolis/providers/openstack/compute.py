@@ -118,15 +118,23 @@ class OpenStackCompute:
             power.stop(self._cloud, server, _SERVER_SECONDS if intent is None else intent.seconds, context)
 
     def _find(self, intent: Intent) -> Any | None:
-        return next(iter(self._marked(intent.mark)), None)
+        """The oldest that is no failure: a request that was sent twice may have made two; one has the ports."""
+        found = sorted(self._marked(intent.mark), key=lambda one: (one.status == "ERROR", str(one.created_at)))
+        return next(iter(found), None)
 
     def _marked(self, mark: str) -> list[Any]:
         with translated("looking for servers of ours"):
             return list(self._cloud.sdk.compute.servers(tags=mark))
 
     def _make(self, intent: Intent) -> Any:
-        with translated(f"making server {intent.server['name']}"):
-            return self._cloud.sdk.compute.create_server(**intent.server)
+        try:
+            with translated(f"making server {intent.server['name']}"):
+                return self._cloud.sdk.compute.create_server(**intent.server)
+        except ProviderError:
+            found = self._find(intent)  # the answer was lost, and the request sent once more
+            if found is None:
+                raise
+            return found
 
     def _started(self, server: Any, intent: Intent, context: Context) -> Any:
         """Runs, or is removed again: what could not be built does not come up later, and holds the volumes."""

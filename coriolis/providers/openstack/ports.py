@@ -31,7 +31,9 @@ def ensure_ports(cloud: Cloud, layout: Layout, key: str) -> list[str]:
                 for port in made:
                     cloud.sdk.network.set_tags(port, [tag(key)])
         except Conflict as error:
-            raise _explained(cloud, error, [nic for _name, nic in missing]) from error
+            made = _ports(cloud, key)  # the answer was lost, and the request sent once more
+            if {port.name for port in made} < set(names):
+                raise _explained(cloud, error, [nic for _name, nic in missing]) from error
         ports |= {port.name: str(port.id) for port in made}
     return [ports[name] for name in names]
 

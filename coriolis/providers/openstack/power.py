@@ -12,6 +12,7 @@ from coriolis.providers.openstack.waits import wait_until
 
 #: Has a running guest, or one that could go on in memory.
 RUNNING = frozenset({"ACTIVE", "PAUSED", "REBOOT", "HARD_REBOOT", "PASSWORD", "RESCUE", "RESIZE", "VERIFY_RESIZE"})
+_POWERED_ON = 1  # Nova's OS-EXT-STS:power_state
 _OFF = frozenset({"SHUTOFF", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED"})
 
 
@@ -57,7 +58,7 @@ def stop(cloud: Cloud, server: Any, seconds: float, context: Context) -> None:
         if found.task_state is None or asked:
             if found.status in _OFF and not found.task_state:
                 return True
-            if found.status == "ERROR" and int(found.power_state or 0) == 4:
+            if found.status == "ERROR" and int(found.power_state or 0) != _POWERED_ON:
                 return True
         if found.status == "PAUSED":
             raise Conflict(f"server {found.name} ({found.id}) is paused and cannot be stopped; unpause or stop it")
