@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A ``coriolis-standalone`` between clouds of the lab, whose operator lets it open the clouds' NFS shares; and what a
+plain member of a project does and sees in these clouds."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.lab import content
+from tests.lab.fixtures import LabCloud
+from tests.lab.leftovers import Thing, census, leftovers
+from tests.service.standalone_process import Standalone, wait_for
+
+PATIENCE = 900.0
+TAG = "coriolis-"
+ENDED = ("COMPLETED", "CANCELED", "ERROR")
+_STATUS = {"migration": "status", "execution": "status", "deployment": "last_execution_status"}
+
+
+def shares(clouds: Sequence[LabCloud]) -> str:
+    """The operator's file of NFS shares for these clouds."""
+    lines = []
+    for cloud in clouds:
+        for name in ("fast", "slow"):
+            path = cloud.cloud.home.var / "cinder" / name
+            lines.append(f"[{cloud.name}-{name}]\nauth_url = {cloud.auth()['auth_url']}\n")
+            lines.append(f"export = 127.0.0.1:{path}\npath = {path}\n")
+    return "".join(lines)
+
+
+@dataclasses.dataclass
+class Desk:
+    """Asks the standalone's API, as its user."""
+
+    standalone: Standalone
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        answer = self.standalone.client.request(path, method, json=body, raise_exc=False)
+        assert answer.status_code < 300, answer.text
+        return answer.json() if answer.content else None
+
+    def endpoint(self, kind: str, info: dict[str, Any]) -> str:
+        body = {"endpoint": {"name": kind, "type": kind, "connection_info": info}}
+        return str(self.ask("POST", "/endpoints", body)["endpoint"]["id"])
+
+    def ended(self, path: str, noun: str) -> dict[str, Any]:
+        """How a migration, execution or deployment ended."""
+        found: dict[str, Any] = {}
+
+        def look() -> bool:
+            found.update(self.ask("GET", path)[noun])
+            return found[_STATUS[noun]] in ENDED
+
+        wait_for(look, PATIENCE)
+        return found
+
+    def migrate(self, origin: str, destination: str, instance: str, **more: Any) -> dict[str, Any]:
+        """A migration that has to succeed."""
+        order = {
+            "origin_endpoint_id": origin,
+            "destination_endpoint_id": destination,
+            "instances": [instance],
+            **more,
+        }
+        made = self.ask("POST", "/migrations", {"migration": order})["migration"]
+        done = self.ended(f"/migrations/{made['id']}", "migration")
+        assert done["status"] == "COMPLETED", self.story(done)
+        return done
+
+    @staticmethod
+    def story(job: dict[str, Any]) -> list[str]:
+        """What was told of a job, for a test that failed."""
+        told = []
+        for task in job.get("tasks") or ():
+            told.append(f"{task['task_type']} {task['status']} {task.get('exception_details') or ''}")
+            told += [f"    {line['message']}" for line in task.get("progress_updates") or ()]
+            told += [f"    {line['message']}" for line in task.get("events") or ()]
+        return told
+
+
+@dataclasses.dataclass
+class Member:
+    """A plain member of a project of a cloud, with a network of its own. ``before``: all that there was."""
+
+    cloud: LabCloud
+    sdk: Any
+    network: Any
+    before: frozenset[Thing]
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return {**self.cloud.auth(member=True), "region_name": self.cloud.region}
+
+    def server(self, name: str) -> Any:
+        """The one server of that name."""
+        (found,) = self.sdk.compute.servers(name=f"^{name}$")
+        return self.sdk.compute.get_server(found.id)
+
+    def until_said(self, server: Any, *words: str) -> str:
+        """What the server's console had said when it had said all of the words."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            said = str(self.sdk.compute.get_server_console_output(server)["output"] or "")
+            if all(word in said for word in words):
+                return said
+            assert time.monotonic() < deadline, said[-3000:]
+            time.sleep(1)
+
+    def boot(self, name: str, address: str, mac: str, **more: Any) -> Any:
+        """A running server of the lab's guest image, with a port of that address."""
+        subnet = self.network.subnet_ids[0]
+        port = self.sdk.network.create_port(
+            network_id=self.network.id,
+            mac_address=mac,
+            fixed_ips=[{"subnet_id": subnet, "ip_address": address}],
+            name=name,
+        )
+        server = self.sdk.compute.create_server(
+            name=name,
+            image_id=self.sdk.image.find_image(content.GUEST_IMAGE).id,
+            flavor_id=self.sdk.compute.find_flavor("lab.small").id,
+            networks=[{"port": port.id}],
+            **more,
+        )
+        return self.sdk.compute.wait_for_server(server, wait=PATIENCE)
+
+    def volume(self, name: str, volume_type: str) -> Any:
+        """A volume with the bytes of the guest's image."""
+        image = self.sdk.image.find_image(content.GUEST_IMAGE)
+        made = self.sdk.block_storage.create_volume(name=name, size=1, image_id=image.id, volume_type=volume_type)
+        return self.sdk.block_storage.wait_for_status(made, "available", ["error"], interval=1, wait=PATIENCE)
+
+    def ours(self) -> list[str]:
+        """Kinds of all that Coriolis made and that is still there."""
+        return sorted(thing.kind for thing in leftovers(self.cloud, TAG, self.before))
+
+    def clear(self) -> None:
+        """Removes the servers, volumes and ports of the project."""
+        for server in list(self.sdk.compute.servers()):
+            self.sdk.compute.delete_server(server)
+        wait_for(lambda: not list(self.sdk.compute.servers()), PATIENCE)
+        for volume in list(self.sdk.block_storage.volumes()):
+            self.sdk.block_storage.delete_volume(volume)
+        for port in list(self.sdk.network.ports(network_id=self.network.id)):
+            if not port.device_owner.startswith("network:"):
+                self.sdk.network.delete_port(port, ignore_missing=True)
+        wait_for(lambda: not list(self.sdk.block_storage.volumes()), PATIENCE)
+
+
+@contextmanager
+def member_of(cloud: LabCloud, cidr: str) -> Iterator[Member]:
+    """With a network of that range; everything of the project is removed before and after, and ours is then gone."""
+    with cloud.connect(member=True) as sdk:
+        network = sdk.network.create_network(name="site")
+        try:
+            gateway = str(ipaddress.ip_network(cidr)[1])
+            sdk.network.create_subnet(network_id=network.id, ip_version=4, cidr=cidr, gateway_ip=gateway)
+            made = Member(cloud, sdk, sdk.network.get_network(network), frozenset())
+            made.clear()
+            made.before = census(cloud)
+            try:
+                yield made
+            finally:
+                made.clear()
+            assert made.ours() == []
+        finally:
+            sdk.network.delete_network(network)
+
+
+def scratch_file(folder: Path, text: str) -> Path:
+    path = folder / "shares.ini"
+    path.write_text(text)
+    return path
