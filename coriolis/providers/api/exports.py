@@ -115,16 +115,18 @@ _REFUSALS: tuple[tuple[str, type[ProviderError], str], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """An image to serve. ``record``: path of the writer's record; None for readers. ``bitmap``: to offer with it."""
+    """An image to serve. ``record``: path of the writer's record; None for readers, and for a writer that nothing else
+    can write beside (``alone``). ``bitmap``: to offer with it."""
 
     image: str
     format: str
     record: str | None = None
     bitmap: str | None = None
+    alone: bool = False
 
     @property
     def writable(self) -> bool:
-        return self.record is not None
+        return self.alone or self.record is not None
 
     def options(self) -> list[str]:
         options = [f"--format={self.format}"]

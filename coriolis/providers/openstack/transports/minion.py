@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes through a minion: a small server has the volume attached, and serves it over NBD through SSH.
+
+Each attempt makes a minion of its own and removes it. That is the fence: an attempt first removes the minions of older
+ones, and what these still have in hand cannot reach the volume, which one server at a time has attached. A volume that
+a minion may have carries ``MARK`` in its metadata; whoever deletes it, or gives it to a server, calls `forget` then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from coriolis.dataplane import NbdSink, NbdSource, Sink, Source
+from coriolis.providers.api import Conflict, Context, Environment, Gone, Invalid, Unavailable
+from coriolis.providers.api.exports import Export, served
+from coriolis.providers.api.hosts import Host, run
+from coriolis.providers.openstack import minions
+from coriolis.providers.openstack.attachments import servers_of
+from coriolis.providers.openstack.connection import Cloud
+from coriolis.providers.openstack.errors import translated
+from coriolis.providers.openstack.minion_login import Place, logged_in, new_keypair
+from coriolis.providers.openstack.minions import EPOCH
+from coriolis.providers.openstack.waits import wait_for_status, wait_until
+
+MARK = "coriolis_minion"  # metadata item of a volume
+_GIB = 1 << 30
+_VOLUME_SECONDS = 600.0
+_FINDING = 3  # looks into the minion, of half a minute each
+#: Prints the device of the volume $1. QEMU tells the guest the volume's id as the disk's serial number, of which
+#: virtio-blk shows 20 letters.
+_FIND = """\
+for i in $(seq 60); do
+    for disk in /dev/disk/by-id/virtio-$(echo "$1" | cut -c1-20) /dev/disk/by-id/scsi-*"$1" /dev/disk/by-id/*"$1"; do
+        if [ -b "$disk" ]; then echo "$disk"; exit 0; fi
+    done
+    sleep 0.5
+done
+exit 1
+"""
+
+
+def why_not(cloud: Cloud, environment: Environment, context: Context) -> str | None:
+    if not environment.get("minion_image") or not environment.get("minion_network"):
+        return "minion_image and minion_network are not given"
+    try:
+        minions.read_recipe(cloud, environment)
+    except Invalid as error:
+        return error.message
+    return None
+
+
+@contextlib.contextmanager
+def reading(cloud: Cloud, volume_id: str, environment: Environment, context: Context) -> Iterator[Source]:
+    """:raises Gone: there is no such volume. :raises Conflict: a newer attempt has it"""
+    with _in_minion(cloud, volume_id, environment, context) as (host, device):
+        with served(host, Export(image=device, format="raw"), context) as uri:
+            yield NbdSource(uri=uri)
+
+
+@contextlib.contextmanager
+def writing(cloud: Cloud, volume_id: str, environment: Environment, context: Context) -> Iterator[Sink]:
+    """:raises Gone: there is no such volume. :raises Conflict: a newer attempt has it, or a server"""
+    with _in_minion(cloud, volume_id, environment, context) as (host, device):
+        with served(host, Export(image=device, format="raw", alone=True), context) as uri:
+            yield NbdSink(uri=uri)
+
+
+def forget(cloud: Cloud, volume_id: str, context: Context) -> None:
+    """Removes what attempts that were killed left of their minions. Content when there is nothing."""
+    key = _key(volume_id)
+    for server in minions.find(cloud, key):
+        _detach(cloud, server.id, volume_id)
+    minions.remove(cloud, key, context)
+    with contextlib.suppress(Gone):
+        _wait_free(cloud, volume_id, context)
+        with translated(f"marking volume {volume_id}"):
+            cloud.cinder.delete_volume_metadata(volume_id, [MARK])
+
+
+@contextlib.contextmanager
+def _in_minion(cloud: Cloud, volume_id: str, environment: Environment, context: Context) -> Iterator[tuple[Host, str]]:
+    """A minion that has the volume, and its device there."""
+    recipe, key, login = minions.read_recipe(cloud, environment), _key(volume_id), new_keypair()
+    _evict(cloud, volume_id, context)
+    try:
+        with translated(f"marking volume {volume_id}"):
+            cloud.cinder.set_volume_metadata(volume_id, **{MARK: "1"})
+        context.event("INFO", f"Making a minion for volume {volume_id}.")
+        server = minions.boot(cloud, f"coriolis-minion-{volume_id[:8]}", key, recipe, context, public_key=login.public)
+        place = Place(host=minions.address_of(server, recipe), user=recipe.username)
+        with logged_in(cloud, server, place, login, recipe.seconds, context) as host:
+            _attach(cloud, server, volume_id, context)
+            yield host, _device(host, volume_id, context)
+    finally:
+        # A cancelled attempt cleans up, too; one that is killed leaves it to `forget`.
+        if _newest_epoch(cloud, volume_id) <= context.epoch:
+            forget(cloud, volume_id, dataclasses.replace(context, cancelled=threading.Event(), deadline=None))
+
+
+def _key(volume_id: str) -> str:
+    return f"m-{volume_id}"
+
+
+def _evict(cloud: Cloud, volume_id: str, context: Context) -> None:
+    """:raises Conflict: a newer attempt has a minion for the volume"""
+    if _newest_epoch(cloud, volume_id) > context.epoch:
+        raise Conflict(f"volume {volume_id}: a newer attempt has it in a minion")
+    forget(cloud, volume_id, context)
+
+
+def _newest_epoch(cloud: Cloud, volume_id: str) -> int:
+    """Of the attempts that have a minion for the volume; 0 when there is none."""
+    servers = minions.find(cloud, _key(volume_id))
+    return max((int((server.metadata or {}).get(EPOCH, 0)) for server in servers), default=0)
+
+
+def _volume(cloud: Cloud, volume_id: str) -> Any:
+    with translated(f"reading volume {volume_id}"):
+        return cloud.cinder.get_volume(volume_id)
+
+
+def _attach(cloud: Cloud, server: Any, volume_id: str, context: Context) -> None:
+    with translated(f"attaching volume {volume_id} to minion {server.name}"):
+        cloud.sdk.compute.create_volume_attachment(server, volume_id=volume_id)
+    wait_for_status(
+        lambda: _volume(cloud, volume_id),
+        ("in-use",),
+        what=f"attaching volume {volume_id}",
+        seconds=_VOLUME_SECONDS,
+        context=context,
+    )
+
+
+def _detach(cloud: Cloud, server_id: str, volume_id: str) -> None:
+    """Asks for it; the server is removed after that, whatever becomes of it."""
+    with contextlib.suppress(Gone, Conflict, Invalid):
+        with translated(f"detaching volume {volume_id} from server {server_id}"):
+            cloud.sdk.compute.delete_volume_attachment(server_id, volume_id, ignore_missing=True)
+
+
+def _wait_free(cloud: Cloud, volume_id: str, context: Context) -> None:
+    """:raises Gone: there is no such volume. :raises Conflict: a server that is no minion has it"""
+
+    def look() -> bool | None:
+        volume = _volume(cloud, volume_id)
+        if volume.status in ("detaching", "attaching", "reserved"):
+            return None
+        holders = [holder for holder in servers_of(volume) if _exists(cloud, holder)]
+        if holders:
+            raise Conflict(f"volume {volume_id} belongs to server {', '.join(holders)}")
+        return None if servers_of(volume) else True
+
+    wait_until(look, what=f"volume {volume_id} was not detached", seconds=_VOLUME_SECONDS, context=context)
+
+
+def _exists(cloud: Cloud, server_id: str) -> bool:
+    try:
+        with translated(f"reading server {server_id}"):
+            return cloud.sdk.compute.get_server(server_id).status not in ("DELETED", "SOFT_DELETED")
+    except Gone:
+        return False
+
+
+def _device(host: Host, volume_id: str, context: Context) -> str:
+    for _look in range(_FINDING):
+        context.check_cancelled()
+        done = run(host, ["sh", "-c", _FIND, "find", volume_id])
+        if done.returncode == 0:
+            return done.stdout.strip()
+    raise Unavailable(
+        f"the minion does not show volume {volume_id} below /dev/disk/by-id; its image has to name disks by their "
+        "serial numbers, as udev does"
+    )

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Minions: their flavor, and whose host key is believed."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from openstack.compute.v2.flavor import Flavor
+from openstack.image.v2.image import Image
+
+from coriolis.providers.openstack.minion_login import fingerprint, new_keypair, parse_scan, vouched
+from coriolis.providers.openstack.minions import smallest_flavor
+
+
+def flavor(name: str, ram: int, disk: int, **more: object) -> Flavor:
+    return Flavor.existing(id=name, name=name, ram=ram, vcpus=1, disk=disk, **more)
+
+
+def test_smallest_flavor_holds_the_image() -> None:
+    image = Image.existing(id="i", min_disk=0, min_ram=300, virtual_size=2 << 30)
+    flavors = [
+        flavor("little-memory", 256, 10),
+        flavor("small-disk", 512, 1),
+        flavor("special", 400, 2, extra_specs={"pci": "x"}),
+        flavor("large", 4096, 40),
+        flavor("right", 512, 2),
+    ]
+    found = smallest_flavor(flavors, image)
+    assert found is not None
+    assert found.name == "right"
+    assert smallest_flavor(flavors[:2], image) is None
+
+
+def test_fingerprint_is_that_of_openssh(tmp_path: Path) -> None:
+    key = new_keypair()
+    path = tmp_path / "key"
+    path.write_text(key.private)
+    path.chmod(0o600)
+    said = subprocess.run(["ssh-keygen", "-l", "-f", path], capture_output=True, text=True, check=True).stdout
+    assert fingerprint(key.public) == said.split()[1]
+    assert key.private not in repr(key)
+
+
+def test_only_a_key_that_the_console_shows_is_believed() -> None:
+    real, other = new_keypair().public, new_keypair().public
+    scanned = parse_scan(
+        f"# 10.0.0.1:22 SSH-2.0-OpenSSH_9.2\n10.0.0.1 {real}\n10.0.0.1 {other}\n10.0.0.1 ssh-rsa ???\n"
+    )
+    assert scanned == [real, other]
+    assert vouched(scanned, f"lab: ssh 256 {fingerprint(real)} root@m (ED25519)") == [real]
+    assert vouched(scanned, f"-----BEGIN SSH HOST KEY KEYS-----\n{real} root@m\n") == [real]
+    assert vouched(scanned, fingerprint(real)[:-1]) == []
