@@ -17,7 +17,7 @@ from coriolis.dataplane.earlier import open_earlier
 from coriolis.dataplane.engine import Counters, Engine
 from coriolis.dataplane.estimate import source_extents
 from coriolis.dataplane.export import create_file, grow_file, opened
-from coriolis.dataplane.feed import Feed, feed_extents, feed_read, feed_size, open_feed
+from coriolis.dataplane.feed import Feed, disk_size, feed_extents, feed_read, open_feed
 from coriolis.dataplane.filesystem import FreeMap, find_free
 from coriolis.dataplane.journal import Journal, Mirror
 from coriolis.dataplane.policy import CopyPolicy, begin
@@ -43,6 +43,7 @@ def copy_disk(
     *,
     journal: Path,
     epoch: int,
+    size: int | None = None,
     mirror: Mirror | None = None,
     options: CopyOptions | None = None,
     progress: ProgressCallback | None = None,
@@ -58,7 +59,8 @@ def copy_disk(
     one that has shrunk raises `SourceShrank`.
 
     ``epoch`` is the fencing number: once the journal saw a higher one, this call raises `StaleEpoch`. ``mirror`` keeps
-    the journal elsewhere too, so that another host can go on with it.
+    the journal elsewhere too, so that another host can go on with it. ``size``: the disk has so many bytes, whatever
+    follows them in the source.
     ``progress`` and ``cancelled`` are called in this thread, at least twice a second while bytes move.
     Blocks; raises `DataplaneError`.
     """
@@ -67,7 +69,7 @@ def copy_disk(
     with contextlib.ExitStack() as stack:
         source_open = stack.enter_context(opened(source))
         feed = open_feed(source_open, options)
-        size = feed_size(feed)
+        size = disk_size(feed, size)
         book = Journal.open(journal, size=size, epoch=epoch, lock_seconds=options.lock_seconds, mirror=mirror)
         stack.callback(book.close)
         zeroed = _prepare_sink(sink, book, size)

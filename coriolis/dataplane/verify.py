@@ -12,10 +12,10 @@ from typing import Literal
 
 from coriolis.dataplane.digest import LeafTable, zero_digest
 from coriolis.dataplane.engine import Counters, Engine
-from coriolis.dataplane.errors import JournalError, Mismatch, SourceShrank
+from coriolis.dataplane.errors import JournalError, Mismatch
 from coriolis.dataplane.export import Opened, open_target, opened
 from coriolis.dataplane.extents import LeafRun, leaf_span, plan
-from coriolis.dataplane.feed import Feed, feed_extents, feed_label, feed_size, open_feed
+from coriolis.dataplane.feed import Feed, disk_size, feed_extents, open_feed
 from coriolis.dataplane.journal import load
 from coriolis.dataplane.types import (
     CancelCheck,
@@ -197,10 +197,7 @@ def read_disk(
     counters = Counters()
     with _opened(what) as disk:
         feed = open_feed(disk, options)
-        has = feed_size(feed)
-        if size is not None and has < size:
-            raise SourceShrank(f"{feed_label(feed)} has {has} bytes, the copied disk has {size}; it is not that disk")
-        policy.attach(feed, size if size is not None else has)
+        policy.attach(feed, disk_size(feed, size))
         Engine(
             feed, None, policy, policy.size,
             options=options, counters=counters, progress=progress, cancelled=cancelled,

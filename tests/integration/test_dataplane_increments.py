@@ -343,3 +343,23 @@ def test_a_target_changed_behind_our_back_is_noticed_by_an_increment_and_healed(
     assert caught.value.retryable
     result = guest.copy("snap-2", "b1", "snap-1")
     assert guest.is_copied(result)
+
+
+@pytest.mark.parametrize("kind", [DiskFormat.RAW, DiskFormat.QCOW2])
+def test_a_disk_at_the_beginning_of_a_larger_one(tmp_path: Path, kind: DiskFormat) -> None:
+    """As on a volume of a cloud that knows whole GiB only."""
+    disk = make_raw(tmp_path / "disk.raw")
+    size = disk.stat().st_size
+    larger = tmp_path / "larger.raw"
+    larger.write_bytes(disk.read_bytes() + b"what is behind it" * 12345)
+    if kind is not DiskFormat.RAW:
+        larger = convert(larger, tmp_path / "larger.img", kind.value)
+    source = ImageSource(path=larger, format=kind, identity="larger")
+    out = FileSink(path=tmp_path / "out")
+    done = copy_disk(source, out, journal=tmp_path / "journal", epoch=1, size=size)
+    assert done.size == size
+    assert out.path.read_bytes()[:size] == disk.read_bytes()
+    assert done.digest == digest_disk(ImageSource(path=disk, format=DiskFormat.RAW)).digest
+    assert done.digest == digest_disk(source, size=size).digest
+    with pytest.raises(SourceShrank):
+        copy_disk(source, out, journal=tmp_path / "other", epoch=1, size=larger.stat().st_size * 100)

@@ -24,7 +24,12 @@ DEPLOY_CLONES = Recipe(
     "deploy_clones",
     steps=(
         _TAKE_UP,
-        dataclasses.replace(steps.MAKE_VOLUMES, type="CREATE_TRANSFER_DISK_CLONES"),
+        dataclasses.replace(
+            steps.MAKE_VOLUMES,
+            type="CREATE_TRANSFER_DISK_CLONES",
+            takes=(*steps.MAKE_VOLUMES.takes, "volumes@replica"),
+            params={"clone": True},
+        ),
         Step(
             name="clone",
             kind="clone",

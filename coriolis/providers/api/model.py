@@ -163,12 +163,14 @@ class Concern:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedDisk:
-    """A volume to be made for a source disk. ``storage``: the destination's storage backend id or name."""
+    """A volume to be made for a source disk. ``storage``: the destination's storage backend id or name. ``origin``:
+    reference of a volume of ours on the destination; the new one may begin with its bytes, see `Volume`."""
 
     disk_id: str
     size_bytes: int
     storage: str | None = None
     boot: bool = False
+    origin: str | None = None
     properties: dict[str, Any] = field(default_factory=dict)
 
 
@@ -218,12 +220,14 @@ class Snapshot:
 
 @dataclass(frozen=True, kw_only=True)
 class Volume:
-    """A destination volume. ``zeroed``: reads as zeros where nothing was written."""
+    """A destination volume. ``zeroed``: reads as zeros where nothing was written. ``origin``: the platform itself made
+    it with the bytes of the planned disk's origin, which need not be copied."""
 
     disk_id: str
     ref: str
     size_bytes: int
     zeroed: bool = False
+    origin: str | None = None
     properties: dict[str, Any] = field(default_factory=dict)
 
 

@@ -15,6 +15,7 @@ from coriolis.providers.api import (
     Context,
     Environment,
     Gone,
+    Invalid,
     Layout,
     PlannedDisk,
     Unavailable,
@@ -29,6 +30,7 @@ from coriolis.providers.openstack.waits import wait_for_status, wait_until
 
 GIB = 1 << 30
 _SECONDS = 600  # volume_seconds, when the environment says nothing
+_CLONE_SECONDS = 7200  # image_seconds, likewise: Cinder may copy all bytes
 _STUCK_SECONDS = 60  # for a volume that is deleted while Cinder is at it
 _UNPLAIN = re.compile(r"[^\w.-]+")
 _MESSAGES_MICROVERSION = "3.5"
@@ -42,8 +44,8 @@ class OpenStackVolumes:
 
     def create(self, disk: PlannedDisk, layout: Layout, key: str, environment: Environment, context: Context) -> Volume:
         found = find_volumes(self._cloud, key)
-        volume_id = found[0].id if found else self._make(disk, layout, key, environment)
-        volume = self._ready(str(volume_id), environment, context)
+        volume_id = found[0].id if found else self._make(disk, layout, key, environment, context)
+        volume = self._ready(str(volume_id), environment, context, cloned=disk.origin is not None)
         if volume.size * GIB < disk.size_bytes:
             raise Conflict(f"volume {volume.id} exists and has {volume.size} GiB, not {gib(disk.size_bytes)}")
         if disk.boot:
@@ -54,6 +56,7 @@ class OpenStackVolumes:
             disk_id=disk.disk_id,
             ref=str(volume.id),
             size_bytes=volume.size * GIB,
+            origin=volume.source_volume_id,
             properties={
                 "volume_id": str(volume.id),
                 "transport": choose(self._cloud, wanted, environment, context, volume_id=free),
@@ -61,32 +64,42 @@ class OpenStackVolumes:
             },
         )
 
-    def _make(self, disk: PlannedDisk, layout: Layout, key: str, environment: Environment) -> str:
-        zone = disk.properties.get("availability_zone") or environment.get("volumes_availability_zone")
+    def _make(self, disk: PlannedDisk, layout: Layout, key: str, environment: Environment, context: Context) -> str:
         wanted = {
             "name": volume_name(layout.name, disk.disk_id),
             "size": gib(disk.size_bytes),
             "volume_type": disk.storage,
-            "availability_zone": zone,
+            "availability_zone": disk.properties.get("availability_zone")
+            or environment.get("volumes_availability_zone"),
             "metadata": tags.metadata(key),
         }
+        given = {name: value for name, value in wanted.items() if value is not None}
+        if disk.origin is not None:
+            try:
+                return self._asked({**given, "source_volume_id": disk.origin}, disk)
+            except Invalid as error:  # another type, another zone, a back end that cannot
+                context.event("INFO", f"Disk {disk.disk_id}: Cinder does not clone its volume ({error.message})")
+        return self._asked(given, disk)
+
+    def _asked(self, given: dict[str, Any], disk: PlannedDisk) -> str:
         try:
-            with translated(f"making a volume of {wanted['size']} GiB for disk {disk.disk_id}"):
-                given = {name: value for name, value in wanted.items() if value is not None}
+            with translated(f"making a volume of {given['size']} GiB for disk {disk.disk_id}"):
                 return str(self._cloud.cinder.create_volume(**given).id)
         except Conflict as error:
             raise Conflict(
                 f"{error.message}; delete volumes or snapshots of the project, or ask an administrator for more"
             ) from None
 
-    def _ready(self, volume_id: str, environment: Environment, context: Context) -> Any:
+    def _ready(self, volume_id: str, environment: Environment, context: Context, *, cloned: bool) -> Any:
         """The volume, available or in use. One that could not be made is deleted. :raises Conflict: that is so"""
+        allowed = ("image_seconds", _CLONE_SECONDS) if cloned else ("volume_seconds", _SECONDS)
+        seconds = float(environment.get(*allowed))
         try:
             return wait_for_status(
                 lambda: self._get(volume_id),
                 ("available", "in-use"),
                 what=f"volume {volume_id}",
-                seconds=float(environment.get("volume_seconds", _SECONDS)),
+                seconds=seconds,
                 context=context,
                 why=lambda volume: self._why(volume_id),
             )

@@ -80,8 +80,9 @@ def _was_written(job: Job, volume: Volume) -> bool:
     return volume.ref in {one.ref for one in job.inputs("volumes@replica", Volume)}
 
 
-def moved(job: Job, source: dataplane.Source, sink: dataplane.Sink, volume: Volume) -> Json:
-    """Makes the sink, which is the volume's, hold the bytes of the source; gives what came of it."""
+def moved(job: Job, source: dataplane.Source, sink: dataplane.Sink, volume: Volume, *, size: int | None = None) -> Json:
+    """Makes the sink, which is the volume's, hold the bytes of the source, or its first ``size`` ones; gives what came
+    of it."""
     context = job.context
     path = job.journal(volume)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -93,6 +94,7 @@ def moved(job: Job, source: dataplane.Source, sink: dataplane.Sink, volume: Volu
             journal=path,
             mirror=_mirror(job, path, volume),
             epoch=context.epoch,
+            size=size,
             options=options(job),
             progress=_Report(job),
             cancelled=context.cancelled.is_set,

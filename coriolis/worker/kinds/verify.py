@@ -32,7 +32,7 @@ def _verify(job: Job) -> Json:
         return {"disk_id": job.item, "mode": "none"}
     volume = copy.volume_of(job)
     with job.part("destination", "write_blocks").open_sink(volume, job.context) as sink:
-        result = _check(job, sink, job.journal(volume), mode)
+        result = _check(job, sink, job.journal(volume), mode, int(wanted["size"]))
     if result.digest is not None and result.digest != wanted["digest"]:
         raise dataplane.Mismatch(f"Disk {job.item}: the volume has the digest {result.digest}, not {wanted['digest']}.")
     job.context.event("INFO", f"Disk {job.item}: {result.leaves_checked} of {result.leaves} MiB compared, all equal.")
@@ -45,8 +45,9 @@ def _verify(job: Job) -> Json:
     }
 
 
-def _check(job: Job, sink: dataplane.Sink, journal: Path, mode: str) -> dataplane.VerifyResult:
-    """By the journal where this host has it; otherwise the whole volume's digest must do."""
+def _check(job: Job, sink: dataplane.Sink, journal: Path, mode: str, size: int) -> dataplane.VerifyResult:
+    """By the journal where this host has it; otherwise the digest of the whole disk must do, of ``size`` bytes: the
+    volume may be larger."""
     stream = streams.Meter(job)
 
     def progress(now: dataplane.Progress) -> None:
@@ -65,4 +66,4 @@ def _check(job: Job, sink: dataplane.Sink, journal: Path, mode: str) -> dataplan
             progress=progress,
             cancelled=cancelled,
         )
-    return dataplane.digest_disk(sink, options=copy.options(job), progress=progress, cancelled=cancelled)
+    return dataplane.digest_disk(sink, size=size, options=copy.options(job), progress=progress, cancelled=cancelled)

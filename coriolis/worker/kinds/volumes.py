@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the destination's volumes: all or none. Those that a replica has are used again."""
+"""Makes the destination's volumes: all or none. Those that a replica has are used again, or cloned where that is asked
+for and the platform can do it by itself."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +17,15 @@ from coriolis.worker.sequence import FanOut, Results, Step
 
 def steps(job: Job) -> Sequence[Step | FanOut]:
     layout = job.input("layout", Layout)
-    known = usable(layout, job.optional("layout@replica", Layout), job.inputs("volumes@replica", Volume))
-    making = {disk.disk_id: _step(job, layout, disk) for disk in layout.disks if disk.disk_id not in known}
+    replica = job.inputs("volumes@replica", Volume)
+    cloning = bool(job.assign.params.get("clone"))
+    known = {} if cloning else usable(layout, job.optional("layout@replica", Layout), replica)
+    origins = {volume.disk_id: volume.ref for volume in replica} if cloning else {}
+    making = {
+        disk.disk_id: _step(job, layout, dataclasses.replace(disk, origin=origins.get(disk.disk_id)))
+        for disk in layout.disks
+        if disk.disk_id not in known
+    }
 
     def collect(results: Results) -> list[Any]:
         made = {disk_id: results[step.name] for disk_id, step in making.items()}
@@ -47,7 +56,8 @@ def _step(job: Job, layout: Layout, disk: PlannedDisk) -> Step:
         volumes = job.part("destination", "volumes")
         environment = job.assign.destination_environment
         volume: Volume = volumes.create(disk, layout, key, environment, job.context)
-        job.context.event("INFO", f"Made a volume of {disk.size_bytes >> 20} MiB for disk {disk.disk_id}.")
+        how = "Cloned" if volume.origin else "Made"
+        job.context.event("INFO", f"{how} a volume of {disk.size_bytes >> 20} MiB for disk {disk.disk_id}.")
         return volume
 
     def delete(ref: Any, key: str) -> None:
