@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from pathlib import Path
 from typing import Any
 
 import openstack
 
-from demo.guest import GuestSpec, build_guest
-from tests.lab import ceph_clouds, places
+from demo import guest
+from tests.lab import ceph_clouds, minion_image, places
 from tests.lab.cloud import Cloud
 from tests.lab.images import as_qcow2
-from tests.lab.minion_image import build_minion
 from tests.lab.places import LAB, PASSWORD, REGION
 from tests.lab.processes import LabError
 from tests.lab.spec import CloudSpec
@@ -24,7 +24,7 @@ NETWORK = "lab-net"
 EXTERNAL_NETWORK = "lab-external"
 # name -> MiB of memory, GiB of disk
 FLAVORS = {"lab.nano": (192, 1), "lab.small": (384, 2), "lab.medium": (768, 4)}
-GUEST = GuestSpec(name=GUEST_IMAGE, disk_mib=128, random_mib=8, text_mib=4)
+GUEST = guest.GuestSpec(name=GUEST_IMAGE, disk_mib=128, random_mib=8, text_mib=4)
 
 
 def bring_up(spec: CloudSpec) -> Cloud:
@@ -53,15 +53,14 @@ def connect(cloud: Cloud, user: str = "admin", project: str = "admin") -> Any:
 
 def fill(cloud: Cloud) -> None:
     """Add what is missing."""
-    images = guest_images(cloud.spec)
     with places.locked(f"{cloud.name}.content"):
         made = cloud.home.path / "content"
         more = cloud.spec.additions.cinder_backends
-        wanted = "\n".join([*sorted(path.name for path in images.values()), *more])
+        wanted = _recipe(cloud.spec)
         if made.exists() and made.read_text() == wanted:
             return
         connection = connect(cloud)
-        for name, path in images.items():
+        for name, path in guest_images().items():
             _image(connection, name, path)
         for name, (memory, disk) in FLAVORS.items():
             if not connection.compute.find_flavor(name):
@@ -73,12 +72,21 @@ def fill(cloud: Cloud) -> None:
         made.write_text(wanted)
 
 
-def guest_images(spec: CloudSpec) -> dict[str, Path]:
-    """The images of a cloud, built when they are not in the cache."""
+def _recipe(spec: CloudSpec) -> str:
+    """Changes with everything that `fill` is made of; a newer kernel of Debian alone is no reason to do it again."""
+    recipe = hashlib.sha256(repr((FLAVORS, GUEST, spec.backends, sorted(spec.additions.cinder_backends))).encode())
+    sources = [Path(__file__), Path(guest.__file__), Path(minion_image.__file__)]
+    for path in sorted([*sources, *guest.FILES.iterdir(), *minion_image.FILES.iterdir()]):
+        recipe.update(path.read_bytes())
+    return recipe.hexdigest()
+
+
+def guest_images() -> dict[str, Path]:
+    """The images of every cloud, built when they are not in the cache."""
     with places.locked("images"):
-        guest = build_guest(LAB / "images", GUEST)
-        minion, key = build_minion(LAB / "images")
-        return {GUEST_IMAGE: as_qcow2(guest.disk, guest.key), MINION_IMAGE: as_qcow2(minion, key)}
+        built = guest.build_guest(LAB / "images", GUEST)
+        minion, key = minion_image.build_minion(LAB / "images")
+        return {GUEST_IMAGE: as_qcow2(built.disk, built.key), MINION_IMAGE: as_qcow2(minion, key)}
 
 
 def _image(connection: Any, name: str, path: Path) -> None:
