@@ -162,7 +162,7 @@ def _listens(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def roomy_folder(needs: int = 12 * GIB) -> Iterator[Path]:
+def roomy_folder(needs: int = 9 * GIB) -> Iterator[Path]:
     """A folder in memory where there is enough of it (no disk limits, as in the published baselines), else on disk."""
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > needs and _available() > needs

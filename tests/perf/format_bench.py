@@ -48,7 +48,7 @@ DISKS, QUICK = (SPARSE, Disk("1 GiB dense", GIB, GIB)), (SMALL_SPARSE, SMALL_DEN
 
 
 def run(quick: bool = False, rounds: int = 5) -> Iterator[Row]:
-    with roomy_folder() as folder:
+    with roomy_folder((2 if quick else 6) * GIB) as folder:
         for disk in QUICK if quick else DISKS:
             yield from measure(disk, 3 if quick else rounds, folder)
         if shutil.which("mkfs.ext4"):
