@@ -63,6 +63,8 @@ class Subject:
 
     provider: ClassVar[str]
     cancel_seconds: ClassVar[float] = 5.0  # within what time a cancel has to be felt
+    #: False where the provider declares increments, but the platform under test lacks what they need.
+    tells_changes: ClassVar[bool] = True
 
     @pytest.fixture
     def options(self) -> Options:

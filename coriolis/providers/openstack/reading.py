@@ -10,7 +10,10 @@ from dataclasses import replace
 
 from coriolis.dataplane import DiskFormat, ImageSource, NbdSource, Source
 from coriolis.providers.api import Context, DiskSnapshot, Gone, Snapshot
+from coriolis.providers.openstack import rbd
+from coriolis.providers.openstack.attachments import attached
 from coriolis.providers.openstack.connection import Cloud
+from coriolis.providers.openstack.transports import direct
 from coriolis.providers.openstack.transports.choice import transport
 
 #: In place of a transport: a disk that is in no snapshot, and is made anew.
@@ -32,9 +35,26 @@ class OpenStackSources:
             yield _nothing(disk, context)
             return
         ident = str(disk.properties.get("image_id") or disk.properties["volume_id"])
+        if disk.properties.get("ceph"):
+            with self._ceph(disk, context) as source:
+                yield source
+            return
         environment = dict(snapshot.properties.get("environment", {}))
         with transport(way).reading(self._cloud, ident, environment, context) as source:
             yield _named(source, disk)
+
+    @contextlib.contextmanager
+    def _ceph(self, disk: DiskSnapshot, context: Context) -> Iterator[Source]:
+        """The snapshot itself, with what changed. The volume made of it only tells where: one that a server uses gets
+        no attachment."""
+        volume, since = str(disk.properties["volume_id"]), disk.properties.get("since_snapshot_id")
+        earlier = rbd.snapshot_name(str(since)) if since and disk.changes_since else None
+        with attached(self._cloud, volume, context) as info:
+            image = rbd.of_volume(direct.ceph_image(self._cloud, volume, info), disk.disk_id)
+            name = rbd.snapshot_name(str(disk.properties["snapshot_id"]))
+            with rbd.reading(image, name, context, since=earlier) as found:
+                known = found.changes is not None
+                yield replace(found, identity=disk.identity, base_identity=disk.changes_since if known else None)
 
 
 def _named(source: Source, disk: DiskSnapshot) -> Source:

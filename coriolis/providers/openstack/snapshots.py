@@ -27,6 +27,7 @@ from coriolis.providers.api import (
     Instance,
     Snapshot,
 )
+from coriolis.providers.openstack.attachments import attached, describe
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.reading import EMPTY
@@ -43,7 +44,7 @@ from coriolis.providers.openstack.transports import image as glance
 from coriolis.providers.openstack.transports.choice import choose, needed_of
 from coriolis.providers.openstack.waits import wait_for_status, wait_until
 
-IMAGE = "image"
+DIRECT, IMAGE = "direct", "image"
 ROOT = "root"  # id of a disk that came from an image
 _WAY = "coriolis_transport"  # metadata item
 _AT_ONCE = 16  # requests
@@ -268,19 +269,59 @@ def _of_volumes(this: _Round, points: _Points) -> list[DiskSnapshot]:
     for disk in uploads:
         images[disk] = _ready_image(this, images[disk])
     this.mine.delete_volumes(ready.pop(disk) for disk in uploads if disk in ready)
-    return [
-        DiskSnapshot(
-            disk_id=disk,
-            size_bytes=int(snapshot.size) * _GIB,
-            identity=f"cinder:{snapshot.id}",
-            properties={
-                "transport": ways[disk],
-                "snapshot_id": str(snapshot.id),
-                **({"image_id": str(images[disk].id)} if disk in uploads else {"volume_id": str(ready[disk].id)}),
-            },
-        )
-        for disk, snapshot in points.snapshots.items()
-    ]
+    made = []
+    for disk, snapshot in points.snapshots.items():
+        if disk in uploads:
+            made.append(_described(this, disk, snapshot, {"transport": IMAGE, "image_id": str(images[disk].id)}))
+            continue
+        properties: dict[str, Any] = {"transport": ways[disk], "volume_id": str(ready[disk].id)}
+        if ways[disk] == DIRECT and _in_ceph(this, snapshot, ready[disk]):
+            properties["ceph"] = True
+        made.append(_described(this, disk, snapshot, properties))
+    return made
+
+
+def _described(this: _Round, disk: str, snapshot: Any, properties: dict[str, Any]) -> DiskSnapshot:
+    earlier = _earlier(this, disk) if properties.get("ceph") else None
+    properties = {**properties, "snapshot_id": str(snapshot.id)}
+    if earlier is not None:
+        properties["since_snapshot_id"] = earlier.properties["snapshot_id"]
+    return DiskSnapshot(
+        disk_id=disk,
+        size_bytes=int(snapshot.size) * _GIB,
+        identity=f"cinder:{snapshot.id}",
+        changes_since=earlier.identity if earlier else None,
+        properties=properties,
+    )
+
+
+def _earlier(this: _Round, disk: str) -> DiskSnapshot | None:
+    """The disk in the round before, when Ceph can tell what changed since."""
+    found = next((one for one in this.base.disks if one.disk_id == disk), None) if this.base else None
+    if found is None or not found.properties.get("ceph"):
+        return None
+    ident = str(found.properties["snapshot_id"])
+    try:
+        with translated(f"asking for volume snapshot {ident}"):
+            status = str(this.cloud.cinder.get_snapshot(ident).status)
+    except Gone:
+        status = "deleted"
+    if status != "available":
+        this.context.event("WARNING", f"The snapshot of the round before, {ident}, is {status}: all of {disk} is read.")
+        return None
+    return found
+
+
+def _in_ceph(this: _Round, snapshot: Any, volume: Any) -> bool:
+    """Found out once: the snapshot is marked as one that later rounds may need."""
+    if (snapshot.metadata or {}).get(BASE):
+        return True
+    with attached(this.cloud, str(volume.id), this.context) as info:
+        if describe(info) != "rbd":
+            return False
+    with translated(f"marking volume snapshot {snapshot.id}"):
+        this.cloud.cinder.set_snapshot_metadata(snapshot.id, **{BASE: "rbd"})
+    return True
 
 
 def _way(this: _Round, volume: Any) -> str:
