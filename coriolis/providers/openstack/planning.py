@@ -28,6 +28,7 @@ from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.flavors import Flavor, plan_flavor
 from coriolis.providers.openstack.nics import NicPlanner
 from coriolis.providers.openstack.quotas import Needs, check_quotas
+from coriolis.providers.openstack.read_checks import reading_concerns
 from coriolis.providers.openstack.source_checks import source_concerns
 
 GIB = 1 << 30
@@ -43,7 +44,10 @@ class OpenStackPlanning:
         self._cloud = cloud
 
     def check_source(self, instance: Instance, environment: Environment, context: Context) -> list[Concern]:
-        return source_concerns(instance, is_admin="admin" in self._cloud.roles)
+        return [
+            *source_concerns(instance, is_admin="admin" in self._cloud.roles),
+            *reading_concerns(self._cloud, instance, environment, context),
+        ]
 
     def plan(
         self,
