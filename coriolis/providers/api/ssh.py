@@ -20,7 +20,7 @@ from coriolis.providers.api.context import Context
 from coriolis.providers.api.errors import Cancelled, Invalid, ProviderError, Unauthorized, Unavailable
 from coriolis.providers.api.hosts import LocalHost, end, first_line, run, socket_folder
 
-CONNECT_SECONDS = 30.0
+CONNECT_SECONDS = 60.0
 
 
 class Address(Protocol):
@@ -83,7 +83,7 @@ def ssh_config(address: Address, folder: Path, sockets: Path, info: dict[str, An
         "BatchMode": "yes",
         "StrictHostKeyChecking": "yes",
         "UpdateHostKeys": "no",
-        "ConnectTimeout": "15",
+        "ConnectTimeout": "30",
         "ServerAliveInterval": "10",
         "ServerAliveCountMax": "3",
         "Ciphers": "^aes128-gcm@openssh.com,aes256-gcm@openssh.com",  # first of the defaults: the fastest

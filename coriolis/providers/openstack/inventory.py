@@ -110,13 +110,16 @@ def find_server(cloud: Cloud, name: str, context: Context) -> Any:
     pattern = any_case(name)
     with translated(f"looking for server {name}"):
         query: dict[str, Any] = {"name": f"^{pattern}$"} if pattern else {}
-        matching = [server for server in cloud.sdk.compute.servers(details=True, **query) if server.name == name]
+        matching = [server for server in cloud.sdk.compute.servers(details=False, **query) if server.name == name]
     if not matching:
         raise Gone(f"{cloud.name} has no server {name} in this project")
     if len(matching) > 1:
         ids = ", ".join(sorted(server.id for server in matching))
         raise Conflict(f"{cloud.name} has {len(matching)} servers {name}; give an id: {ids}")
-    return matching[0]
+    found = get_server(cloud, str(matching[0].id))  # a listing has less: no server groups
+    if found is None:
+        raise Gone(f"server {name} of {cloud.name} has just been removed")
+    return found
 
 
 def get_server(cloud: Cloud, identifier: str) -> Any | None:

@@ -13,6 +13,7 @@ import binascii
 import contextlib
 import hashlib
 import posixpath
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +29,9 @@ from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.waits import wait_until
 
-_SCAN_SECONDS = 5
+_SCAN_SECONDS = 30
+_KEY_TYPES = ("ed25519", "ecdsa", "rsa")  # in this order: most have the first
+_HOST_KEY = re.compile(r"(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp\d+) [A-Za-z0-9+/]{40,}={0,2}")
 _ROOT = "root"
 
 
@@ -65,10 +68,15 @@ def fingerprint(key: str) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
+def shown(console: str) -> list[str]:
+    """Host keys that the console shows whole, as cloud-init has it."""
+    return list(dict.fromkeys(_HOST_KEY.findall(console)))
+
+
 def vouched(offered: list[str], console: str) -> list[str]:
-    """Of the keys that answer at an address, those that the console shows, as a fingerprint or whole."""
+    """Of the keys that answer at an address, those whose fingerprint the console shows."""
     words = set(console.split())
-    return [key for key in offered if fingerprint(key) in words or key.split()[1] in words]
+    return [key for key in offered if fingerprint(key) in words]
 
 
 @contextlib.contextmanager
@@ -103,8 +111,8 @@ class _Waiting:
         return wait_until(self._look, what=what, seconds=seconds, context=self.context)
 
     def _look(self) -> SshHost | None:
-        offered = _scan(self.place)
-        keys = vouched(offered, self._console()) if offered else []
+        console = self._console()
+        keys = shown(console) or self._scanned(console)
         if not keys:
             return None
         info = {"ssh_private_key": self.key.private, "ssh_host_key": "\n".join(keys)}
@@ -113,20 +121,27 @@ class _Waiting:
         except (Unavailable, Unauthorized):  # its keys may be taken in later than its server starts
             return None
 
+    def _scanned(self, console: str) -> list[str]:
+        """Nobody is asked before the console shows a fingerprint: a guest that starts is busy."""
+        if "SHA256:" not in console:
+            return []
+        found = (vouched(_scan(self.place, kind), console) for kind in _KEY_TYPES)
+        return next(filter(None, found), [])
+
     def _console(self) -> str:
         with translated(f"reading the console log of minion {self.server.name}"):
             return str(self.cloud.sdk.compute.get_server_console_output(self.server).get("output") or "")
 
 
-def _scan(place: Place) -> list[str]:
+def _scan(place: Place, kind: str) -> list[str]:
     """What answers there, unproven: ``ssh-ed25519 AAAA...``; empty when nothing does."""
     try:
         done = subprocess.run(
-            ["ssh-keyscan", "-T", str(_SCAN_SECONDS), "-p", str(place.port), "--", place.host],
+            ["ssh-keyscan", "-t", kind, "-T", str(_SCAN_SECONDS), "-p", str(place.port), "--", place.host],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=6 * _SCAN_SECONDS,
+            timeout=2 * _SCAN_SECONDS,
             check=False,
         )
     except FileNotFoundError:

@@ -9,6 +9,7 @@ from coriolis.providers.api import Context
 from coriolis.providers.openstack.compute import OpenStackCompute
 from coriolis.providers.openstack.connection import Cloud, check_cloud, close_cloud, open_cloud
 from coriolis.providers.openstack.inventory import OpenStackInventory
+from coriolis.providers.openstack.minions import OpenStackMinions
 from coriolis.providers.openstack.networks import OpenStackNetworks
 from coriolis.providers.openstack.options import OpenStackOptions
 from coriolis.providers.openstack.planning import OpenStackPlanning
@@ -32,7 +33,7 @@ class OpenStackConnection:
         self.write_blocks = OpenStackSinks(cloud)
         self.volumes = OpenStackVolumes(cloud)
         self.compute = OpenStackCompute(cloud)
-        self.minions = None
+        self.minions = OpenStackMinions(cloud)
 
     def check(self, context: Context) -> None:
         check_cloud(self.cloud)

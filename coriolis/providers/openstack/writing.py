@@ -10,7 +10,7 @@ from coriolis.dataplane import Sink
 from coriolis.providers.api import Context, Volume
 from coriolis.providers.openstack.attachments import release
 from coriolis.providers.openstack.connection import Cloud
-from coriolis.providers.openstack.transports import direct
+from coriolis.providers.openstack.transports import direct, minion
 from coriolis.providers.openstack.transports.choice import transport
 
 
@@ -31,5 +31,7 @@ def give_away(cloud: Cloud, volumes: Sequence[Volume], context: Context) -> None
     for volume in volumes:
         if volume.properties["transport"] == "direct":
             direct.lock_out(cloud, volume.ref, dict(volume.properties.get("environment", {})), context)
+        elif volume.properties["transport"] == "minion":
+            minion.forget(cloud, volume.ref, context)
         else:
             release(cloud, volume.ref, context)

@@ -9,7 +9,7 @@ from pathlib import Path
 from openstack.compute.v2.flavor import Flavor
 from openstack.image.v2.image import Image
 
-from coriolis.providers.openstack.minion_login import fingerprint, new_keypair, parse_scan, vouched
+from coriolis.providers.openstack.minion_login import fingerprint, new_keypair, parse_scan, shown, vouched
 from coriolis.providers.openstack.minions import smallest_flavor
 
 
@@ -49,5 +49,6 @@ def test_only_a_key_that_the_console_shows_is_believed() -> None:
     )
     assert scanned == [real, other]
     assert vouched(scanned, f"lab: ssh 256 {fingerprint(real)} root@m (ED25519)") == [real]
-    assert vouched(scanned, f"-----BEGIN SSH HOST KEY KEYS-----\n{real} root@m\n") == [real]
+    assert shown(f"-----BEGIN SSH HOST KEY KEYS-----\n{real} root@m\n{other} root@m\n") == [real, other]
+    assert shown("ssh-ed25519 is on") == []
     assert vouched(scanned, fingerprint(real)[:-1]) == []
