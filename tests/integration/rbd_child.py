@@ -5,6 +5,8 @@ Arguments: ceph.conf, user, pool, image, steps as JSON. With the step ``["hold"]
 standard input ends, and then goes on.
 """
 
+from __future__ import annotations
+
 import json
 import random
 import sys
