@@ -45,14 +45,12 @@ class OpenStackSources:
 
     @contextlib.contextmanager
     def _ceph(self, disk: DiskSnapshot, context: Context) -> Iterator[Source]:
-        """The snapshot itself, with what changed. The volume made of it only tells where: one that a server uses gets
-        no attachment."""
+        """The volume made of the snapshot; Ceph knows what that is a copy of, and what changed there."""
         volume, since = str(disk.properties["volume_id"]), disk.properties.get("since_snapshot_id")
         earlier = rbd.snapshot_name(str(since)) if since and disk.changes_since else None
         with attached(self._cloud, volume, context) as info:
-            image = rbd.of_volume(direct.ceph_image(self._cloud, volume, info), disk.disk_id)
-            name = rbd.snapshot_name(str(disk.properties["snapshot_id"]))
-            with rbd.reading(image, name, context, since=earlier) as found:
+            image = direct.ceph_image(self._cloud, volume, info)
+            with rbd.reading_copy(image, context, since=earlier) as found:
                 known = found.changes is not None
                 yield replace(found, identity=disk.identity, base_identity=disk.changes_since if known else None)
 
