@@ -51,7 +51,7 @@ def check_quotas(cloud: Cloud, needs: Needs) -> list[Concern]:
         try:
             quotas = ask(cloud)
         except Unauthorized:
-            message = f"the {service} quotas are not checked: only an administrator of {cloud.name} may read them"
+            message = f"the {service} quotas are not checked: {cloud.name} does not let us read them"
             concerns.append(Concern(code="openstack.quota_unknown", message=message))
             continue
         concerns += lacking(service, quotas, wanted)
@@ -93,7 +93,7 @@ def volume_quotas(cloud: Cloud) -> dict[str, Quota]:
 
 
 def network_quotas(cloud: Cloud) -> dict[str, Quota]:
-    """port, floatingip ... Source: GET /quotas/{project}/details of Neutron; stock policy: administrators only."""
+    """port, floatingip ... Source: GET /quotas/{project}/details of Neutron."""
     path = f"/quotas/{cloud.project_id}/details"
     return read_usage(_get(cloud.sdk.network, path, "quota", "reading the network quotas"), "used")
 
