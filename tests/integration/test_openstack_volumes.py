@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,14 +24,15 @@ from coriolis.providers.openstack.nfs_access import SHARES
 from coriolis.providers.openstack.provider import OpenStackConnection, connect
 from coriolis.providers.openstack.transports import direct
 from coriolis.providers.openstack.volumes import find_volumes
+from tests.contract import openstack_project
+from tests.contract.openstack_project import Project
 from tests.lab.faults import broken_type, faulty_region, proxied, volumes_hang
 from tests.lab.fixtures import LabCloud
-from tests.lab.leftovers import census, leftovers
 
 pytestmark = [pytest.mark.integration, pytest.mark.openstack]
 
 GIB = 1 << 30
-KEY = "volumes-test"
+KEY = f"volumes-test-{uuid.uuid4().hex[:8]}"
 BOOT = PlannedDisk(
     disk_id="root",
     size_bytes=300 << 20,
@@ -41,14 +43,15 @@ BOOT = PlannedDisk(
 
 @dataclass
 class Site:
-    """A cloud as a member sees it. ``events``: what was said to the user."""
+    """A cloud as a member of a project sees it. ``events``: what was said to the user."""
 
     lab: LabCloud
+    project: Project
     scratch: Path
     events: list[str] = field(default_factory=list)
 
     def open(self, **more: Any) -> OpenStackConnection:
-        return connect({**self.lab.auth(member=True), "region_name": self.lab.region, **more}, self.context())
+        return connect({**self.project.info, **more}, self.context())
 
     def context(self, epoch: int = 1) -> Context:
         log = logging.getLogger(__name__)
@@ -70,18 +73,29 @@ def make(cloud: OpenStackConnection, site: Site, disk: PlannedDisk = BOOT, **env
     return cloud.volumes.create(disk, layout, KEY, environment, site.context())
 
 
+@pytest.fixture(scope="module")
+def old_project(old_cloud: LabCloud) -> Iterator[Project]:
+    with openstack_project.project(old_cloud, servers=False) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def new_project(new_cloud: LabCloud) -> Iterator[Project]:
+    with openstack_project.project(new_cloud, servers=False) as made:
+        yield made
+
+
 @pytest.fixture
-def site(lab: LabCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """Nothing with our tag is in the cloud before or after."""
-    made = Site(lab=lab, scratch=tmp_path)
+def site(lab: LabCloud, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """No volume of ours is in the cloud afterwards."""
+    made = Site(lab=lab, project=project, scratch=tmp_path)
     shares = tmp_path / "shares.ini"
     shares.write_text(made.shares())
     monkeypatch.setenv(SHARES, str(shares))
-    before = census(made.lab)
     yield made
     cloud = made.open()
     cloud.volumes.delete(None, KEY, made.context(epoch=99))
-    assert leftovers(made.lab, "coriolis-", before) == []
+    assert find_volumes(cloud.cloud, KEY) == []
 
 
 @pytest.fixture
@@ -112,6 +126,24 @@ class Volumes:
             assert isinstance(source, ImageSource)
             assert blocks.read_pieces(source, [(5 << 20, 5)]) == [b"bytes"]
 
+    def test_cinder_clones_a_replica(self, site: Site, cloud: OpenStackConnection) -> None:
+        replica = make(cloud, site)
+        with cloud.write_blocks.open_sink(replica, site.context()) as sink:
+            blocks.write_sink(sink, [(0, b"replica")])
+        disk = replace(BOOT, origin=replica.ref)
+        layout = Layout(name="clone", disks=(disk,))
+        try:
+            clone = cloud.volumes.create(disk, layout, f"{KEY}-clone", {}, site.context())
+            assert clone.origin == replica.ref
+            assert cloud.volumes.create(disk, layout, f"{KEY}-clone", {}, site.context()) == clone
+            with cloud.write_blocks.open_sink(clone, site.context(epoch=2)) as sink:
+                assert blocks.read_windows(sink, GIB)[0][1].startswith(b"replica")
+                blocks.write_sink(sink, [(0, b"clone")])
+        finally:
+            cloud.volumes.delete(None, f"{KEY}-clone", site.context(epoch=3))
+        with cloud.write_blocks.open_sink(replica, site.context(epoch=3)) as sink:
+            assert blocks.read_windows(sink, GIB)[0][1].startswith(b"replica")
+
     def test_a_stopped_older_attempt_is_ended_and_stays_out(self, site: Site, cloud: OpenStackConnection) -> None:
         made = make(cloud, site)
         script = f"""
@@ -119,7 +151,7 @@ class Volumes:
             from coriolis.providers.api import Context, Volume
             from coriolis.providers.openstack.provider import connect
             context = Context(log=logging.getLogger("older"), scratch=pathlib.Path({str(site.scratch)!r}), epoch=1)
-            cloud = connect({dict(site.lab.auth(member=True))!r}, context)
+            cloud = connect({site.project.info!r}, context)
             volume = Volume(disk_id="root", ref={made.ref!r}, size_bytes={GIB}, properties={made.properties!r})
             with cloud.write_blocks.open_sink(volume, context) as sink:
                 print("open", flush=True)
@@ -142,14 +174,15 @@ class Volumes:
     def test_what_a_server_has_is_neither_written_nor_deleted(self, site: Site, cloud: OpenStackConnection) -> None:
         made = make(cloud, site)
         server = "11111111-2222-4333-8444-555555555555"
-        with site.lab.connect(member=True) as member:
-            record = member.block_storage.create_attachment(made.ref, instance_uuid=server)
-            with pytest.raises(Conflict, match=server), cloud.write_blocks.open_sink(made, site.context()):
-                pass
-            cloud.volumes.delete(made.ref, KEY, site.context())
-            assert [one.id for one in find_volumes(cloud.cloud, KEY)] == [made.ref]
-            assert any(server in text for text in site.events)
-            member.block_storage.delete_attachment(record.id)
+        cinder = site.project.sdk.block_storage
+        wanted = {"attachment": {"volume_uuid": made.ref, "instance_uuid": server}}
+        record = cinder.post("/attachments", json=wanted, microversion="3.44").json()["attachment"]["id"]
+        with pytest.raises(Conflict, match=server), cloud.write_blocks.open_sink(made, site.context()):
+            pass
+        cloud.volumes.delete(made.ref, KEY, site.context())
+        assert [one.id for one in find_volumes(cloud.cloud, KEY)] == [made.ref]
+        assert any(server in text for text in site.events)
+        cinder.delete_attachment(record)
 
     @pytest.mark.parametrize(
         ("more", "said"),
@@ -180,11 +213,19 @@ class TestInTheOldCloud(Volumes):
     def lab(self, old_cloud: LabCloud) -> LabCloud:
         return old_cloud
 
+    @pytest.fixture
+    def project(self, old_project: Project) -> Project:
+        return old_project
+
 
 class TestInTheNewCloud(Volumes):
     @pytest.fixture
     def lab(self, new_cloud: LabCloud) -> LabCloud:
         return new_cloud
+
+    @pytest.fixture
+    def project(self, new_project: Project) -> Project:
+        return new_project
 
     def test_a_volume_that_ends_in_error_is_removed_and_said(self, site: Site, cloud: OpenStackConnection) -> None:
         with broken_type(site.lab) as kind:

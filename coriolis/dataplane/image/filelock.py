@@ -39,6 +39,15 @@ def lock_among_us(fd: int) -> bool:
     return False
 
 
+def holds_among_us(fdinfo: str) -> bool:
+    """Whether an open file holds `lock_among_us`, by its text in ``/proc/PID/fdinfo``."""
+    for line in fdinfo.splitlines():
+        words = line.split()
+        if words[:1] == ["lock:"] and "OFDLCK" in words and words[-2:] == [str(_OURS), str(_OURS)]:
+            return True
+    return False
+
+
 def _held(fd: int, byte: int) -> bool:
     """True when another open file holds a lock on the byte."""
     found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _LOCK.pack(fcntl.F_WRLCK, 0, byte, 1, 0))

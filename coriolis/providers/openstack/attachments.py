@@ -18,9 +18,12 @@ from coriolis.providers.openstack.errors import translated
 
 
 def connector() -> dict[str, Any]:
-    """What a back end may want to know of the machine that opens the volume."""
+    """What a back end may want to know of the machine that opens the volume. The iSCSI name is made up: without one,
+    such back ends fail, and do not even say that they are such."""
+    host = socket.gethostname()
     return {
-        "host": socket.gethostname(),
+        "host": host,
+        "initiator": f"iqn.2026-01.org.coriolis:{host}",
         "ip": _own_address(),
         "multipath": False,
         "platform": "x86_64",
@@ -48,16 +51,24 @@ def attached(cloud: Cloud, volume_id: str, context: Context) -> Iterator[dict[st
 
 
 def release(cloud: Cloud, volume_id: str, context: Context) -> None:
-    """Lets go of all that workers have of a volume of ours. :raises Conflict: a server has it"""
-    with translated(f"listing the attachments of volume {volume_id}"):
-        # A get first: the list of attachments of a volume that does not exist is empty.
-        volume = cloud.cinder.get_volume(volume_id)
-        there = list(cloud.cinder.attachments(volume_id=volume_id)) if volume.status != "available" else []
+    """Lets go of all that workers have of a volume of ours. :raises Conflict: a server has it, or shall have it"""
+    with translated(f"reading volume {volume_id}"):
+        volume = cloud.cinder.get_volume(volume_id)  # the list of attachments of one that is gone is empty
+    there = records(cloud, volume)
+    servers = [str(one.instance) for one in there if one.instance]
+    if servers:
+        raise Conflict(f"volume {volume_id} is attached to server {', '.join(servers)}; detach it, then start again")
     for one in there:
-        if one.instance:
-            raise Conflict(f"volume {volume_id} is attached to server {one.instance}; detach it, then start again")
         with translated(f"detaching volume {volume_id}"):
             cloud.cinder.delete_attachment(one.id)
+
+
+def records(cloud: Cloud, volume: Any) -> list[Any]:
+    """Cinder's records of who has a volume (of the SDK), or shall have it."""
+    if volume.status == "available":
+        return []
+    with translated(f"listing the attachments of volume {volume.id}"):
+        return list(cloud.cinder.attachments(volume_id=volume.id))
 
 
 def servers_of(volume: Any) -> list[str]:

@@ -49,6 +49,16 @@ class Calls:
         self.made.append(f"{response.request.method} {response.request.url}")
 
 
+class _Session(Session):
+    """Sends nothing twice that makes a thing: when the answer was lost, the thing may be there. The next attempt finds
+    it by its mark."""
+
+    def request(self, url: str, method: str, *args: Any, **options: Any) -> Any:
+        if method.upper() == "POST":
+            options["connect_retries"] = 0
+        return super().request(url, method, *args, **options)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cloud:
     """An open cloud, as one user in one project."""
@@ -93,7 +103,7 @@ def open_cloud(info: dict[str, Any], context: Context) -> Cloud:
     wire = requests.Session()
     wire.hooks["response"].append(calls)
     with translated("connection_info"):
-        session = Session(auth=_auth(info), session=wire, verify=_verify(info, context), timeout=_TIMEOUT_SECONDS)
+        session = _Session(auth=_auth(info), session=wire, verify=_verify(info, context), timeout=_TIMEOUT_SECONDS)
         sdk = Sdk(session=session, region_name=info.get("region_name"), app_name="coriolis", **_config(info))
     where = str(info.get("region_name") or info.get("auth_url") or "the user's own cloud")
     return Cloud(sdk=sdk, name=where, calls=calls, auth_url=_auth_url(info), proven=is_proven(info))

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from coriolis.dataplane.image.filelock import lock_among_us
+from coriolis.dataplane.image.filelock import holds_among_us, lock_among_us
 from coriolis.providers.api import Conflict, Context, Gone, Unauthorized, Unavailable
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
@@ -53,25 +53,21 @@ def refuse_older(recorded: int, volume_id: str, context: Context) -> None:
 
 
 def holders(path: Path) -> list[int]:
-    """Processes that run the same program as this one, for the same user, and have the file open; never this one."""
-    wanted, program, user = os.stat(path), os.readlink("/proc/self/exe"), os.getuid()
-    found = []
+    """Processes of this user that hold our lock on the file; never this one."""
+    wanted, user, found = os.stat(path), os.getuid(), []
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
-        if pid == os.getpid():
-            continue
         with contextlib.suppress(OSError):  # it ended meanwhile, or is somebody else's
-            if os.stat(f"/proc/{pid}").st_uid != user or os.readlink(f"/proc/{pid}/exe") != program:
-                continue
-            if _has_open(pid, wanted):
+            if pid != os.getpid() and os.stat(f"/proc/{pid}").st_uid == user and _holds(pid, wanted):
                 found.append(pid)
     return found
 
 
-def _has_open(pid: int, wanted: os.stat_result) -> bool:
+def _holds(pid: int, wanted: os.stat_result) -> bool:
     for name in os.listdir(f"/proc/{pid}/fd"):
         with contextlib.suppress(OSError):
             status = os.stat(f"/proc/{pid}/fd/{name}")
-            if (status.st_dev, status.st_ino) == (wanted.st_dev, wanted.st_ino):
+            same = (status.st_dev, status.st_ino) == (wanted.st_dev, wanted.st_ino)
+            if same and holds_among_us(Path(f"/proc/{pid}/fdinfo/{name}").read_text()):
                 return True
     return False
 

@@ -7,6 +7,7 @@ Of a planned disk: ``storage`` is a volume type's name (None: the cloud's defaul
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -22,9 +23,11 @@ from coriolis.providers.api import (
     Volume,
 )
 from coriolis.providers.openstack import tags
-from coriolis.providers.openstack.attachments import release, servers_of
+from coriolis.providers.openstack.attachments import records, release
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
+from coriolis.providers.openstack.temporaries import Temporaries
+from coriolis.providers.openstack.transports import direct, minion
 from coriolis.providers.openstack.transports.choice import choose, needed_of
 from coriolis.providers.openstack.waits import wait_for_status, wait_until
 
@@ -51,7 +54,6 @@ class OpenStackVolumes:
         if disk.boot:
             self._dress(volume, disk)
         wanted = str(environment.get("replica_import_mechanism", "auto"))
-        free = volume.id if volume.status == "available" else None  # one in use was looked at before
         return Volume(
             disk_id=disk.disk_id,
             ref=str(volume.id),
@@ -59,7 +61,7 @@ class OpenStackVolumes:
             origin=volume.source_volume_id,
             properties={
                 "volume_id": str(volume.id),
-                "transport": choose(self._cloud, wanted, environment, context, volume_id=free),
+                "transport": choose(self._cloud, wanted, environment, context, volume_id=str(volume.id)),
                 "environment": needed_of(environment),
             },
         )
@@ -122,6 +124,8 @@ class OpenStackVolumes:
                 self._cloud.cinder.set_volume_image_metadata(volume.id, **wanted)
 
     def delete(self, ref: Any | None, key: str, context: Context) -> None:
+        uploads = Temporaries(cloud=self._cloud, mark=tags.tag(key), context=context)
+        uploads.delete_images(uploads.images())  # of an attempt that was killed
         for volume in self._find(ref, key):
             self._remove(str(volume.id), context)
 
@@ -142,7 +146,10 @@ class OpenStackVolumes:
         """Deletes a volume of ours, unless it became a server's. Content when it is gone."""
         try:
             volume = self._settled(volume_id, context)
-            servers = servers_of(volume)
+            if minion.MARK in (volume.metadata or {}):  # of an attempt that was killed
+                minion.forget(self._cloud, volume_id, context)
+                volume = self._settled(volume_id, context)
+            servers = [str(one.instance) for one in records(self._cloud, volume) if one.instance]
             if servers:
                 context.event("WARNING", f"volume {volume_id} belongs to server {', '.join(servers)} and stays")
                 return
@@ -181,6 +188,10 @@ class OpenStackVolumes:
                 return True
             if status == "error_deleting":
                 raise Conflict(f"volume {volume_id} cannot be deleted: {self._why(volume_id)}")
+            if status == "available":  # in Ceph, somebody had it open
+                with contextlib.suppress(Invalid):
+                    direct.lock_out(self._cloud, volume_id, {}, context)
+                self._delete(volume_id, force=False)
             return None
 
         wait_until(look, what=f"volume {volume_id} was not deleted", seconds=_SECONDS, context=context)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from coriolis.dataplane import DataplaneError, DiskFormat, FileSink, ImageSource, Sink, Source, inspect_image
-from coriolis.providers.api import Conflict, Context, Environment, Invalid, ProviderError
+from coriolis.providers.api import Conflict, Context, Environment, Invalid, Unauthorized
 from coriolis.providers.openstack import ceph_access, nfs_access, rbd
 from coriolis.providers.openstack.attachments import attached, describe
 from coriolis.providers.openstack.ceph_access import Cluster, read_clusters
@@ -54,16 +54,16 @@ def why_not(cloud: Cloud, environment: Environment, context: Context | None) -> 
 def why_not_volume(cloud: Cloud, volume_id: str, environment: Environment, context: Context) -> str | None:
     """Why this volume of ours cannot be reached directly; None: it can. Attaches it for a moment.
 
-    :raises ProviderError: Cinder does not attach it
+    :raises ProviderError: Cinder cannot say: it does not answer, the volume is a server's
     """
     said = why_not(cloud, environment, context)
     if said is not None:
         return said
-    with attached(cloud, volume_id, context) as info:
-        try:
+    try:
+        with attached(cloud, volume_id, context) as info:
             _open(cloud, volume_id, info)
-        except ProviderError as error:
-            return error.message
+    except (Invalid, Unauthorized) as error:
+        return error.message
     return None
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,19 +75,22 @@ class TestLocks:
             os.close(another)
 
 
-def test_who_holds_a_file_open(tmp_path: Path) -> None:
+def test_who_holds_our_lock_on_a_file(tmp_path: Path) -> None:
     file = tmp_path / "disk"
     file.touch()
-    script = "import sys; f = open(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
-    command = [os.readlink("/proc/self/exe"), "-c", script, str(file)]
-    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    stranger = subprocess.Popen(["tail", "-f", str(file)], stdout=subprocess.DEVNULL)
+    script = "import os, sys; from coriolis.dataplane.image.filelock import lock_among_us, lock_for_writing\n"
+    script += "f = os.open(sys.argv[1], os.O_RDWR); print(globals()[sys.argv[2]](f), flush=True); sys.stdin.read()"
+    started = []
     try:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"open\n"
+        for lock in ("lock_among_us", "lock_for_writing"):
+            command = [sys.executable, "-c", script, str(file), lock]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            started.append(process)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "True\n"
         with file.open():
-            assert holders(file) == [other.pid]
+            assert holders(file) == [started[0].pid]
     finally:
-        for process in (other, stranger):
+        for process in started:
             process.kill()
             process.wait()
