@@ -8,11 +8,21 @@ from typing import Any
 
 import pytest
 
-from coriolis.providers.api import Connection, Context, Instance, Invalid, ProviderError, Unauthorized, Unavailable
-from coriolis.providers.contract import InventoryContract, SchemaContract
+from coriolis.providers.api import (
+    Connection,
+    Context,
+    Instance,
+    Invalid,
+    Minions,
+    ProviderError,
+    Unauthorized,
+    Unavailable,
+)
+from coriolis.providers.contract import InventoryContract, MinionContract, SchemaContract
 from coriolis.providers.contract.subject import Options
 from tests.contract import openstack_project
 from tests.contract.openstack_project import DATABASE, IDLE, WEB, Project
+from tests.lab import content
 from tests.lab.fixtures import LabCloud
 
 pytestmark = [pytest.mark.integration, pytest.mark.openstack, pytest.mark.slow]
@@ -113,3 +123,28 @@ class TestNewCloud(OpenStack):
     @pytest.fixture
     def project(self, new_project: Project) -> Project:
         return new_project
+
+
+class TestMinions(MinionContract):
+    """Of pools; in the cloud that is quicker to make servers."""
+
+    provider = "openstack"
+
+    @pytest.fixture
+    def options(self, old_project: Project) -> Options:
+        return old_project.info
+
+    @pytest.fixture
+    def minion_environment(self) -> Options:
+        return {"minion_image": content.MINION_IMAGE, "minion_network": content.NETWORK, "minion_flavor": "lab.small"}
+
+    @pytest.fixture
+    def leftovers(self, old_project: Project) -> Callable[[], list[str]]:
+        return lambda: openstack_project.everything(old_project.sdk)
+
+    def test_minion_names_what_is_missing(
+        self, minions: Minions, minion_environment: Options, context: Context
+    ) -> None:
+        for field in ("minion_image", "minion_network", "minion_flavor", "minion_security_group"):
+            with pytest.raises(Invalid, match=f"{field}: .*no-such-thing"):
+                minions.create("minion", "contract-minion", {**minion_environment, field: "no-such-thing"}, context)

@@ -8,6 +8,7 @@ its security group and keypair in their name. It has a config drive, so that it 
 from __future__ import annotations
 
 import contextlib
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,7 @@ from coriolis.providers.openstack.waits import wait_until
 EPOCH = "coriolis_epoch"  # metadata item of a server: the attempt that made it
 SERVER_SECONDS = 900
 _SSH_PORT = 22
+_CONNECT_SECONDS = 3.0
 _GIB = 1 << 30
 
 
@@ -78,11 +80,18 @@ class OpenStackMinions:
             server = power.start(self._cloud, server, recipe.seconds, context)
         except Conflict as error:
             raise Unavailable(error.message) from error
+        address = address_of(server, recipe)
+        wait_until(
+            lambda: True if _answers(address) else None,
+            what=f"minion {server.name} runs, but its SSH server did not answer at {address}",
+            seconds=recipe.seconds,
+            context=context,
+        )
         return Minion(
             ref=server.id,
             name=server.name,
             running=True,
-            address={"ip": address_of(server, recipe), "port": _SSH_PORT, "username": recipe.username},
+            address={"ip": address, "port": _SSH_PORT, "username": recipe.username},
         )
 
 
@@ -220,6 +229,14 @@ def address_of(server: Any, recipe: Recipe) -> str:
     if not fitting:
         raise Unavailable(f"minion {server.name} has no {kind} address in network {recipe.network_name}")
     return str(min(fitting, key=lambda entry: int(entry.get("version", 4)))["addr"])
+
+
+def _answers(address: str) -> bool:
+    try:
+        with socket.create_connection((address, _SSH_PORT), _CONNECT_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 def _own_group(cloud: Cloud, mark: str) -> str:
