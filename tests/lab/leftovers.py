@@ -12,6 +12,9 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import keystoneauth1.exceptions
+import openstack
+
 from tests.lab import content
 from tests.lab.fixtures import LabCloud
 
@@ -100,11 +103,26 @@ def _secrets(cloud: LabCloud, connection: Any) -> Iterator[Thing]:
     admin = connection.current_user_id
     role = connection.identity.find_role("admin")
     for project in connection.identity.projects():
-        connection.identity.assign_project_role_to_user(project, admin, role)
-        with content.connect(cloud.cloud, "admin", project.name) as scoped:
-            answer = scoped.session.get(cloud.url("barbican", "/v1/secrets?limit=1000"))
-            for secret in answer.json()["secrets"]:
-                reference = secret["secret_ref"]
-                name = str(secret.get("name") or "")
-                text = json.dumps(secret)
-                yield Thing(kind="secret", id=reference.rpartition("/")[2], name=name, project=project.id, text=text)
+        try:
+            connection.identity.assign_project_role_to_user(project, admin, role)
+            found = _secrets_of(cloud, project)
+        except (keystoneauth1.exceptions.HttpError, openstack.exceptions.SDKException):
+            if connection.identity.find_project(project.id, ignore_missing=True):
+                raise
+            continue  # another session removed it meanwhile
+        yield from found
+
+
+def _secrets_of(cloud: LabCloud, project: Any) -> list[Thing]:
+    with content.connect(cloud.cloud, "admin", project.name) as scoped:
+        answer = scoped.session.get(cloud.url("barbican", "/v1/secrets?limit=1000"))
+    return [
+        Thing(
+            kind="secret",
+            id=secret["secret_ref"].rpartition("/")[2],
+            name=str(secret.get("name") or ""),
+            project=project.id,
+            text=json.dumps(secret),
+        )
+        for secret in answer.json()["secrets"]
+    ]
