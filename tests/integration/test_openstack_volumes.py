@@ -237,6 +237,8 @@ class TestInTheNewCloud(Volumes):
         with volumes_hang(site.lab):
             with pytest.raises(Unavailable, match="still creating"):
                 make(cloud, site, volume_seconds=3)
+            with pytest.raises(Unavailable, match="still creating"):
+                cloud.volumes.delete(None, KEY, site.context())
         cloud.volumes.delete(None, KEY, site.context())
         assert find_volumes(cloud.cloud, KEY) == []
 

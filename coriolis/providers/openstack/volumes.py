@@ -19,6 +19,7 @@ from coriolis.providers.api import (
     Invalid,
     Layout,
     PlannedDisk,
+    Unauthorized,
     Unavailable,
     Volume,
 )
@@ -34,7 +35,7 @@ from coriolis.providers.openstack.waits import wait_for_status, wait_until
 GIB = 1 << 30
 _SECONDS = 600  # volume_seconds, when the environment says nothing
 _CLONE_SECONDS = 7200  # image_seconds, likewise: Cinder may copy all bytes
-_STUCK_SECONDS = 60  # for a volume that is deleted while Cinder is at it
+_STUCK_SECONDS = 30  # for a volume that is deleted while Cinder is at it
 _UNPLAIN = re.compile(r"[^\w.-]+")
 _MESSAGES_MICROVERSION = "3.5"
 #: Statuses of a volume that Cinder works at: nothing can be asked of it meanwhile.
@@ -154,7 +155,7 @@ class OpenStackVolumes:
                 context.event("WARNING", f"volume {volume_id} belongs to server {', '.join(servers)} and stays")
                 return
             release(self._cloud, volume_id, context)
-            self._delete(volume_id, force=volume.status in _BUSY)
+            self._delete(volume_id, busy=str(volume.status) if volume.status in _BUSY else None)
             self._gone(volume_id, context)
         except Gone:
             return
@@ -174,9 +175,21 @@ class OpenStackVolumes:
                 raise
             return last[0]
 
-    def _delete(self, volume_id: str, *, force: bool) -> None:
-        with translated(f"deleting volume {volume_id}"):
-            self._cloud.cinder.delete_volume(volume_id, ignore_missing=True, force=force)
+    def _delete(self, volume_id: str, *, busy: str | None = None) -> None:
+        """``busy``: the status in which it is stuck; only an administrator may delete it then.
+
+        :raises Unavailable: so it is not deleted yet
+        """
+        try:
+            with translated(f"deleting volume {volume_id}"):
+                self._cloud.cinder.delete_volume(volume_id, ignore_missing=True, force=busy is not None)
+        except Unauthorized:
+            if busy is None:
+                raise
+            raise Unavailable(
+                f"volume {volume_id} is still {busy}, and Cinder deletes it afterwards only; an administrator of the "
+                "cloud can delete it now"
+            ) from None
 
     def _gone(self, volume_id: str, context: Context) -> None:
         """:raises Conflict: Cinder cannot delete it"""
@@ -191,7 +204,7 @@ class OpenStackVolumes:
             if status == "available":  # in Ceph, somebody had it open
                 with contextlib.suppress(Invalid):
                     direct.lock_out(self._cloud, volume_id, {}, context)
-                self._delete(volume_id, force=False)
+                self._delete(volume_id)
             return None
 
         wait_until(look, what=f"volume {volume_id} was not deleted", seconds=_SECONDS, context=context)
