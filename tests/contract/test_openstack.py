@@ -40,6 +40,12 @@ def new_project(new_cloud: LabCloud) -> Iterator[Project]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def empty_project(old_cloud: LabCloud) -> Iterator[Project]:
+    with openstack_project.project(old_cloud, servers=False) as made:
+        yield made
+
+
 class OpenStack(SchemaContract, InventoryContract):
     provider = "openstack"
 
@@ -131,16 +137,16 @@ class TestMinions(MinionContract):
     provider = "openstack"
 
     @pytest.fixture
-    def options(self, old_project: Project) -> Options:
-        return old_project.info
+    def options(self, empty_project: Project) -> Options:
+        return empty_project.info
 
     @pytest.fixture
     def minion_environment(self) -> Options:
         return {"minion_image": content.MINION_IMAGE, "minion_network": content.NETWORK, "minion_flavor": "lab.small"}
 
     @pytest.fixture
-    def leftovers(self, old_project: Project) -> Callable[[], list[str]]:
-        return lambda: openstack_project.everything(old_project.sdk)
+    def leftovers(self, empty_project: Project) -> Callable[[], list[str]]:
+        return lambda: openstack_project.everything(empty_project.sdk)
 
     def test_minion_names_what_is_missing(
         self, minions: Minions, minion_environment: Options, context: Context
