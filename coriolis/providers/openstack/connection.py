@@ -54,7 +54,7 @@ class _Session(Session):
     it by its mark."""
 
     def request(self, url: str, method: str, *args: Any, **options: Any) -> Any:
-        if method.upper() == "POST":
+        if method.upper() == "POST" and options.get("authenticated") is not False:  # which asks for a token
             options["connect_retries"] = 0
         return super().request(url, method, *args, **options)
 
