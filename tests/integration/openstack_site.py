@@ -7,20 +7,24 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.lab import content
+import openstack
+
 from tests.lab.fixtures import LabCloud
 from tests.lab.leftovers import Thing, census, leftovers
+from tests.lab.places import PASSWORD
 from tests.service.standalone_process import Standalone, wait_for
 
 PATIENCE = 900.0
 TAG = "coriolis-"
+NETWORK = "site"
 ENDED = ("COMPLETED", "CANCELED", "ERROR")
-_STATUS = {"migration": "status", "execution": "status", "deployment": "last_execution_status"}
+_STATUS = {"migration": "last_execution_status", "execution": "status", "deployment": "last_execution_status"}
 
 
 def shares(clouds: Sequence[LabCloud]) -> str:
@@ -69,8 +73,12 @@ class Desk:
             **more,
         }
         made = self.ask("POST", "/migrations", {"migration": order})["migration"]
-        done = self.ended(f"/migrations/{made['id']}", "migration")
-        assert done["status"] == "COMPLETED", self.story(done)
+        return self.finished(f"/migrations/{made['id']}", "migration")
+
+    def finished(self, path: str, noun: str) -> dict[str, Any]:
+        """The same, and well."""
+        done = self.ended(path, noun)
+        assert done[_STATUS[noun]] == "COMPLETED", self.story(done)
         return done
 
     @staticmethod
@@ -89,13 +97,10 @@ class Member:
     """A plain member of a project of a cloud, with a network of its own. ``before``: all that there was."""
 
     cloud: LabCloud
+    info: dict[str, Any]
     sdk: Any
     network: Any
-    before: frozenset[Thing]
-
-    @property
-    def info(self) -> dict[str, Any]:
-        return {**self.cloud.auth(member=True), "region_name": self.cloud.region}
+    before: frozenset[Thing] = frozenset()
 
     def server(self, name: str) -> Any:
         """The one server of that name."""
@@ -112,33 +117,10 @@ class Member:
             assert time.monotonic() < deadline, said[-3000:]
             time.sleep(1)
 
-    def boot(self, name: str, address: str, mac: str, **more: Any) -> Any:
-        """A running server of the lab's guest image, with a port of that address."""
-        subnet = self.network.subnet_ids[0]
-        port = self.sdk.network.create_port(
-            network_id=self.network.id,
-            mac_address=mac,
-            fixed_ips=[{"subnet_id": subnet, "ip_address": address}],
-            name=name,
-        )
-        server = self.sdk.compute.create_server(
-            name=name,
-            image_id=self.sdk.image.find_image(content.GUEST_IMAGE).id,
-            flavor_id=self.sdk.compute.find_flavor("lab.small").id,
-            networks=[{"port": port.id}],
-            **more,
-        )
-        return self.sdk.compute.wait_for_server(server, wait=PATIENCE)
-
-    def volume(self, name: str, volume_type: str) -> Any:
-        """A volume with the bytes of the guest's image."""
-        image = self.sdk.image.find_image(content.GUEST_IMAGE)
-        made = self.sdk.block_storage.create_volume(name=name, size=1, image_id=image.id, volume_type=volume_type)
-        return self.sdk.block_storage.wait_for_status(made, "available", ["error"], interval=1, wait=PATIENCE)
-
     def ours(self) -> list[str]:
-        """Kinds of all that Coriolis made and that is still there."""
-        return sorted(thing.kind for thing in leftovers(self.cloud, TAG, self.before))
+        """Kinds of all in the project that Coriolis made and that is still there; others may use the cloud, too."""
+        found = leftovers(self.cloud, TAG, self.before)
+        return sorted(thing.kind for thing in found if thing.project == self.sdk.current_project_id)
 
     def clear(self) -> None:
         """Removes the servers, volumes and ports of the project."""
@@ -155,22 +137,39 @@ class Member:
 
 @contextmanager
 def member_of(cloud: LabCloud, cidr: str) -> Iterator[Member]:
-    """With a network of that range; everything of the project is removed before and after, and ours is then gone."""
-    with cloud.connect(member=True) as sdk:
-        network = sdk.network.create_network(name="site")
+    """With a project, and in it a network of that range. Everything is removed at the end, and ours is gone then."""
+    name = f"site-{uuid.uuid4().hex[:8]}"
+    with cloud.connect() as admin:
+        project = admin.identity.create_project(name=name, domain_id="default")
+        user = admin.identity.create_user(name=name, password=PASSWORD, domain_id="default")
+        admin.identity.assign_project_role_to_user(project, user, admin.identity.find_role("member"))
+        info = {**cloud.auth(), "username": name, "project_name": name, "region_name": cloud.region}
         try:
-            gateway = str(ipaddress.ip_network(cidr)[1])
-            sdk.network.create_subnet(network_id=network.id, ip_version=4, cidr=cidr, gateway_ip=gateway)
-            made = Member(cloud, sdk, sdk.network.get_network(network), frozenset())
-            made.clear()
-            made.before = census(cloud)
-            try:
-                yield made
-            finally:
-                made.clear()
-            assert made.ours() == []
+            with openstack.connect(**info, load_yaml_config=False, load_envvars=False) as sdk:
+                yield from _working(Member(cloud, info, sdk, _network(sdk, cidr)))
         finally:
-            sdk.network.delete_network(network)
+            for group in admin.network.security_groups(project_id=project.id):
+                admin.network.delete_security_group(group)
+            admin.identity.delete_user(user)
+            admin.identity.delete_project(project)
+
+
+def _network(sdk: Any, cidr: str) -> Any:
+    network = sdk.network.create_network(name=NETWORK)
+    gateway = str(ipaddress.ip_network(cidr)[1])
+    sdk.network.create_subnet(network_id=network.id, ip_version=4, cidr=cidr, gateway_ip=gateway)
+    return sdk.network.get_network(network)
+
+
+def _working(member: Member) -> Iterator[Member]:
+    member.before = census(member.cloud)
+    try:
+        yield member
+    finally:
+        member.clear()
+        left = member.ours()
+        member.sdk.network.delete_network(member.network)
+    assert left == []
 
 
 def scratch_file(folder: Path, text: str) -> Path:
