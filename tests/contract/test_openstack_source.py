@@ -80,15 +80,14 @@ class Source(SourceContract):
         context: Context,
     ) -> None:
         disk = instance.devices.disks[-1]
-        first = take("contract-round-1")
-        mutate(instance, disk.id, 700 * _MIB + 5, b"between the rounds")
-        second = take("contract-round-2", first)
         sink, journal = FileSink(path=tmp_path / "disk"), tmp_path / "journal"
-        done = []
-        for taken in (first, second):
+        done, earlier = [], None
+        for number in (1, 2):
+            earlier = take(f"contract-round-{number}", earlier)
             assert connection.read_blocks is not None
-            with connection.read_blocks.open_source(taken, disk.id, context) as source:
+            with connection.read_blocks.open_source(earlier, disk.id, context) as source:
                 done.append(copy_disk(source, sink, journal=journal, epoch=1))
+            mutate(instance, disk.id, 700 * _MIB + 5, b"between the rounds")
         assert [one.mode for one in done] == ["full", "compare"]
         assert 0 < done[1].bytes_written <= 64 * _MIB  # the guest may have written, too
         with (tmp_path / "disk").open("rb") as file:

@@ -17,16 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from coriolis.providers.api import (
-    Conflict,
-    Context,
-    Disk,
-    DiskSnapshot,
-    Environment,
-    Gone,
-    Instance,
-    Snapshot,
-)
+from coriolis.providers.api import Conflict, Context, Disk, DiskSnapshot, Environment, Gone, Instance, Snapshot
 from coriolis.providers.openstack.attachments import attached, describe
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
@@ -42,6 +33,7 @@ from coriolis.providers.openstack.temporaries import (
 )
 from coriolis.providers.openstack.transports import image as glance
 from coriolis.providers.openstack.transports.choice import choose, needed_of
+from coriolis.providers.openstack.volumes import last_message
 from coriolis.providers.openstack.waits import wait_for_status, wait_until
 
 DIRECT, IMAGE = "direct", "image"
@@ -103,6 +95,9 @@ class OpenStackSnapshots:
             context=context,
             mine=mine,
         )
+        if base is not None:
+            # It was read. Some storage, such as NFS, makes no volume of a snapshot that has another one before it.
+            self.release(base.ref, key="", context=context)
         points = _take(this)
         return Snapshot(
             ref=f"{instance.id}/{tag(key)}",
@@ -128,8 +123,8 @@ class OpenStackSnapshots:
 
 
 def _marks(ref: Any | None, key: str) -> list[str]:
-    named = [str(ref).rpartition("/")[2]] if ref else []
-    return list(dict.fromkeys([tag(key), *named]))
+    marks = [tag(key)] if key else []
+    return list(dict.fromkeys([*marks, *([str(ref).rpartition("/")[2]] if ref else [])]))
 
 
 def _is_empty(disk: Disk) -> bool:
@@ -357,7 +352,8 @@ def _ready_volume(this: _Round, volume: Any, *statuses: str) -> Any:
     return wait_for_status(
         look,
         statuses or _USABLE,
-        what=f"volume {volume.id}, which is made of a snapshot to be read,",
+        what=f"volume {volume.id}, which is made of snapshot {volume.snapshot_id} to be read,",
+        why=lambda _volume: last_message(this.cloud, str(volume.id)) or "",
         seconds=this.seconds("volume_seconds", VOLUME_SECONDS),
         context=this.context,
     )
