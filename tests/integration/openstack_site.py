@@ -143,7 +143,7 @@ def member_of(cloud: LabCloud, cidr: str) -> Iterator[Member]:
         project = admin.identity.create_project(name=name, domain_id="default")
         user = admin.identity.create_user(name=name, password=PASSWORD, domain_id="default")
         admin.identity.assign_project_role_to_user(project, user, admin.identity.find_role("member"))
-        info = {**cloud.auth(), "username": name, "project_name": name, "region_name": cloud.region}
+        info: dict[str, Any] = {**cloud.auth(), "username": name, "project_name": name, "region_name": cloud.region}
         try:
             with openstack.connect(**info, load_yaml_config=False, load_envvars=False) as sdk:
                 yield from _working(Member(cloud, info, sdk, _network(sdk, cidr)))
