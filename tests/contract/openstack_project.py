@@ -41,7 +41,7 @@ def project(cloud: LabCloud, *, servers: bool = True) -> Iterator[Project]:
         role = admin.identity.find_role("member")
         admin.identity.assign_project_role_to_user(made, user, role)
         try:
-            info = {**cloud.auth(), "username": name, "password": password, "project_name": name}
+            info: dict[str, Any] = {**cloud.auth(), "username": name, "password": password, "project_name": name}
             with openstack.connect(**info, region_name=cloud.region, load_yaml_config=False, load_envvars=False) as sdk:
                 try:
                     if servers:
