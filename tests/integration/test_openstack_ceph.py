@@ -111,7 +111,7 @@ class Member:
 
     def image_of(self, volume: str) -> RbdImage:
         with self.attached(volume) as info:
-            found = find([operator(self.cloud)], self.cloud.url("keystone", "/v3"), info, verified=False)
+            found = find([operator(self.cloud)], self.cloud.url("keystone", "/v3"), info, proven=True)
             assert found is not None
             return rbd_of(info, found)
 

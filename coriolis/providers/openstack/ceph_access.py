@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from coriolis.providers.api import Invalid
-from coriolis.providers.openstack.keystones import may_speak, same_keystone
+from coriolis.providers.openstack.keystones import same_keystone
 
 #: Environment variable of the worker: the path of the operator's file. Unset: no direct access to Ceph.
 CLUSTERS = "CORIOLIS_OPENSTACK_CEPH_CLUSTERS"
@@ -63,13 +63,12 @@ def read_clusters(path: str | None) -> tuple[Cluster, ...]:
 
 
 def find(
-    clusters: Sequence[Cluster], auth_url: str, connection_info: Mapping[str, Any], *, verified: bool
+    clusters: Sequence[Cluster], auth_url: str, connection_info: Mapping[str, Any], *, proven: bool
 ) -> Cluster | None:
     """The cluster that holds this volume of the cloud, when the worker may enter it. Of several with the pool, the one
-    whose ceph.conf names a monitor that Cinder tells. ``verified``: the cloud has proven by its certificate who it is,
-    to the worker's own authorities, not to any that the user gave; over plain HTTP, which the operator must have named
-    as such, there is nothing to prove."""
-    if not may_speak(auth_url, verified=verified):
+    whose ceph.conf names a monitor that Cinder tells. ``proven``: that of `Cloud`; what another cloud tells leads
+    nowhere."""
+    if not proven:
         return None
     data = connection_info.get("data", connection_info)
     pool = str(data.get("name", "")).partition("/")[0]

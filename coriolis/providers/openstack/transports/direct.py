@@ -188,7 +188,7 @@ def _nfs(cloud: Cloud, volume_id: str, info: Mapping[str, Any]) -> _Found:
 
 
 def _ceph(cloud: Cloud, volume_id: str, info: Mapping[str, Any]) -> _Found:
-    cluster = ceph_access.find(_allowed(cloud).clusters, cloud.auth_url, info, verified=cloud.proven)
+    cluster = ceph_access.find(_allowed(cloud).clusters, cloud.auth_url, info, proven=cloud.proven)
     if cluster is None:
         raise Invalid(f"the operator has told the worker of no Ceph cluster that holds volume {volume_id}")
     return rbd.rbd_of(info, cluster)

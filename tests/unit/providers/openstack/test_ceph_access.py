@@ -54,7 +54,7 @@ class TestTheOperatorsFile:
 
     def test_without_it_nothing_is_allowed(self) -> None:
         assert read_clusters(None) == read_clusters("") == ()
-        assert find((), URL, _info(), verified=True) is None
+        assert find((), URL, _info(), proven=True) is None
 
     @pytest.mark.parametrize(
         ("text", "said"),
@@ -85,19 +85,19 @@ class TestFinding:
     @pytest.mark.parametrize("url", [URL, "https://cloud.example:5000", "https://CLOUD.example:5000/", f"{URL}/"])
     def test_the_same_keystone(self, tmp_path: Path, url: str) -> None:
         east = _cluster(tmp_path)
-        assert find([east], url, _info(), verified=True) is east
+        assert find([east], url, _info(), proven=True) is east
 
     @pytest.mark.parametrize(
         "url", ["https://evil.example:5000/v3", "http://cloud.example:5000/v3", "https://cloud.example/v3", f"{URL}/x"]
     )
     def test_another_keystone_may_say_what_it_likes(self, tmp_path: Path, url: str) -> None:
-        assert find([_cluster(tmp_path)], url, _info(), verified=True) is None
+        assert find([_cluster(tmp_path)], url, _info(), proven=True) is None
 
     def test_a_cloud_that_proved_nothing_is_no_cloud_of_the_operators(self, tmp_path: Path) -> None:
-        assert find([_cluster(tmp_path)], URL, _info(), verified=False) is None
+        assert find([_cluster(tmp_path)], URL, _info(), proven=False) is None
 
     def test_another_pool(self, tmp_path: Path) -> None:
-        assert find([_cluster(tmp_path)], URL, _info(name="secret/volume-1"), verified=True) is None
+        assert find([_cluster(tmp_path)], URL, _info(name="secret/volume-1"), proven=True) is None
 
     def test_one_of_several_is_told_by_its_monitors(self, tmp_path: Path) -> None:
         confs = []
@@ -106,9 +106,9 @@ class TestFinding:
             conf.write_text(f"[global]\nmon host = [v2:10.0.0.{number}:3300,v1:10.0.0.{number}:6789]\n")
             confs.append(conf)
         clusters = [_cluster(tmp_path, name=conf.name, conf=conf) for conf in confs]
-        found = find(clusters, URL, _info(hosts=["10.0.0.2"]), verified=True)
+        found = find(clusters, URL, _info(hosts=["10.0.0.2"]), proven=True)
         assert found is clusters[1]
-        assert find(clusters, URL, _info(hosts=["10.0.0.22"]), verified=True) is None
+        assert find(clusters, URL, _info(hosts=["10.0.0.22"]), proven=True) is None
 
 
 class TestImages:

@@ -9,6 +9,7 @@ import pytest
 
 from coriolis.providers.api import Gone, Invalid
 from coriolis.providers.openstack.connection import is_proven
+from coriolis.providers.openstack.keystones import may_speak, same_keystone
 from coriolis.providers.openstack.nfs_access import Share, file_of, read_shares, shares_of
 
 URL = "https://cloud.example:5000/v3"
@@ -102,7 +103,33 @@ class TestWhoSpeaksForACloud:
             ({"auth_url": "http://cloud.example:5000/v3"}, True),
             ({"auth_url": "http://cloud.example/v3", "endpoint_overrides": {"volumev3": "http://evil"}}, False),
             ({"delegation": {"auth_url": URL, "cafile": "/etc/ssl/ca.pem"}}, True),
+            ({"auth_url": "https://evil.example\\@cloud.example:5000/v3"}, False),
         ],
     )
     def test_nothing_of_the_users_vouches_for_it(self, info: dict[str, object], proven: bool) -> None:
         assert is_proven(info) is proven
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://evil.example\\@cloud.example:5000/v3",  # urllib reads another host than requests
+            "https://evil.example@cloud.example:5000/v3",
+            "https://cloud.example:5000/v3?x=/v3",
+            "https://cloud.example:5000/v3#/v3",
+            "https://cloud.example:5000/x/../v3",
+            "https://cloud%2eexample:5000/v3",
+            "https://cloud.example:5000\t/v3",
+            "",
+        ],
+    )
+    def test_what_two_readers_may_take_for_two_places_is_nobodys(self, share: Share, url: str) -> None:
+        assert shares_of([share], url) == ()
+        assert not same_keystone(url, url)
+        assert not may_speak(url, verified=True)
+
+    @pytest.mark.parametrize(
+        "url", ["https://[FD00::1]:5000/identity/v3/", "http://keystone", "https://a_b.example/x.y/v3"]
+    )
+    def test_plain_addresses(self, url: str) -> None:
+        assert same_keystone(url, url.lower())
+        assert may_speak(url, verified=True)
