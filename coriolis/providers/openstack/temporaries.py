@@ -10,15 +10,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from coriolis.providers.api import Context, Gone
+from coriolis.providers.api import Conflict, Context, Gone
 from coriolis.providers.openstack.attachments import release, servers_of
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.tags import KEY
 from coriolis.providers.openstack.transports import minion
-from coriolis.providers.openstack.waits import wait_for_status, wait_until
+from coriolis.providers.openstack.waits import wait_until
 
 #: Metadata item of a volume, or property of an image: the disk that it is for.
 DISK = "coriolis_disk"
@@ -26,11 +26,10 @@ DISK = "coriolis_disk"
 BASE = "coriolis_base"
 VOLUME_SECONDS, IMAGE_SECONDS = 600.0, 7200.0
 #: States in which Cinder or Glance still work on a thing, and refuse to delete it.
-_BUSY_VOLUME = frozenset({"creating", "uploading", "downloading", "detaching", "in-use", "deleting"})
-_BUSY_SNAPSHOT = frozenset({"creating", "deleting"})
+_BUSY_VOLUME = frozenset({"creating", "uploading", "downloading", "detaching", "in-use"})
+_BUSY_SNAPSHOT = frozenset({"creating"})
 _GONE = frozenset({"deleted", "pending_delete"})
-
-T = TypeVar("T")
+_GOING = "deleting"  # Cinder refuses to be asked again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,24 +66,23 @@ class Temporaries:
     def delete_volumes(self, volumes: Iterable[Any]) -> None:
         """Lets go of them first, where a killed attempt or a minion has them attached."""
         storage, volumes = self.cloud.cinder, list(volumes)
-        for volume in volumes:
+        for volume in _staying(volumes):
             with contextlib.suppress(Gone):
                 self._detach(volume.id)
                 self._settle(storage.get_volume, volume, f"volume {volume.id}", _BUSY_VOLUME)
-                with translated(f"deleting volume {volume.id}"):
-                    storage.delete_volume(volume.id, ignore_missing=True)
+                self._delete(storage.delete_volume, volume.id, f"volume {volume.id}")
         for volume in volumes:
-            self._wait_gone(storage.get_volume, volume.id, f"volume {volume.id}")
+            self._wait_gone(storage.get_volume, storage.delete_volume, volume.id, f"volume {volume.id}")
 
     def delete_snapshots(self, snapshots: Iterable[Any]) -> None:
         storage, snapshots = self.cloud.cinder, list(snapshots)
-        for snapshot in snapshots:
+        for snapshot in _staying(snapshots):
             with contextlib.suppress(Gone):
                 self._settle(storage.get_snapshot, snapshot, f"volume snapshot {snapshot.id}", _BUSY_SNAPSHOT)
-                with translated(f"deleting volume snapshot {snapshot.id}"):
-                    storage.delete_snapshot(snapshot.id, ignore_missing=True)
+                self._delete(storage.delete_snapshot, snapshot.id, f"volume snapshot {snapshot.id}")
         for snapshot in snapshots:
-            self._wait_gone(storage.get_snapshot, snapshot.id, f"volume snapshot {snapshot.id}")
+            what = f"volume snapshot {snapshot.id}"
+            self._wait_gone(storage.get_snapshot, storage.delete_snapshot, snapshot.id, what)
 
     def _detach(self, volume_id: str) -> None:
         with translated(f"looking for attachments of volume {volume_id}"):
@@ -104,21 +102,31 @@ class Temporaries:
         def look() -> bool | None:
             with translated(f"asking for {what}"):
                 status = str(fetch(thing.id).status).lower()
-            return None if status in busy - {"deleting"} else True
+            return None if status in busy else True
 
         if str(thing.status).lower() in busy:
             wait_until(look, what=f"{what} did not come to rest", seconds=VOLUME_SECONDS, context=self.context)
 
-    def _wait_gone(self, fetch: Callable[[str], Any], ident: str, what: str) -> None:
-        def look() -> Any:
-            with translated(f"asking for {what}"):
-                return fetch(ident)
+    def _delete(self, delete: Callable[..., Any], ident: str, what: str) -> None:
+        with translated(f"deleting {what}"):
+            delete(ident, ignore_missing=True)
 
-        with contextlib.suppress(Gone):
-            wait_for_status(
-                look, ("deleted",), what=f"deleting {what}", seconds=VOLUME_SECONDS, context=self.context,
-                failed=("error_deleting",),
-            )  # fmt: skip
+    def _wait_gone(self, fetch: Callable[[str], Any], delete: Callable[..., Any], ident: str, what: str) -> None:
+        """:raises Conflict: Cinder cannot delete it"""
+
+        def look() -> bool | None:
+            try:
+                with translated(f"asking for {what}"):
+                    status = str(fetch(ident).status).lower()
+            except Gone:
+                return True
+            if status == "error_deleting":
+                raise Conflict(f"deleting {what} ended in status {status}: an administrator of the cloud has to look")
+            if status == "available":  # in Ceph, somebody had it open, or a copy of it was still there: so once more
+                self._delete(delete, ident, what)
+            return True if status in _GONE else None
+
+        wait_until(look, what=f"{what} was not deleted", seconds=VOLUME_SECONDS, context=self.context)
 
 
 def disk_of(thing: Any) -> str | None:
@@ -129,6 +137,10 @@ def disk_of(thing: Any) -> str | None:
 
 def _ours(found: list[Any], mark: str) -> list[Any]:
     return sorted((one for one in found if (one.metadata or {}).get(KEY) == mark), key=_age)
+
+
+def _staying(things: list[Any]) -> list[Any]:
+    return [one for one in things if str(one.status).lower() != _GOING]
 
 
 def _age(thing: Any) -> tuple[str, str]:

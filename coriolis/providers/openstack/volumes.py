@@ -30,7 +30,7 @@ from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.temporaries import Temporaries
 from coriolis.providers.openstack.transports import direct, minion
 from coriolis.providers.openstack.transports.choice import choose, needed_of
-from coriolis.providers.openstack.waits import wait_for_status, wait_until
+from coriolis.providers.openstack.waits import TimedOut, wait_for_status, wait_until
 
 GIB = 1 << 30
 _SECONDS = 600  # volume_seconds, when the environment says nothing
@@ -40,6 +40,8 @@ _UNPLAIN = re.compile(r"[^\w.-]+")
 _MESSAGES_MICROVERSION = "3.5"
 #: Statuses of a volume that Cinder works at: nothing can be asked of it meanwhile.
 _BUSY = ("creating", "downloading", "detaching", "attaching", "retyping", "extending", "uploading", "backing-up")
+#: One that failed, and whose removal has begun: another is made.
+_GOING = ("deleting", "error_deleting")
 
 
 class OpenStackVolumes:
@@ -47,7 +49,7 @@ class OpenStackVolumes:
         self._cloud = cloud
 
     def create(self, disk: PlannedDisk, layout: Layout, key: str, environment: Environment, context: Context) -> Volume:
-        found = find_volumes(self._cloud, key)
+        found = [one for one in find_volumes(self._cloud, key) if one.status not in _GOING]
         volume_id = found[0].id if found else self._make(disk, layout, key, environment, context)
         volume = self._ready(str(volume_id), environment, context, cloned=disk.origin is not None)
         if volume.size * GIB < disk.size_bytes:
@@ -127,17 +129,8 @@ class OpenStackVolumes:
     def delete(self, ref: Any | None, key: str, context: Context) -> None:
         uploads = Temporaries(cloud=self._cloud, mark=tags.tag(key), context=context)
         uploads.delete_images(uploads.images())  # of an attempt that was killed
-        for volume in self._find(ref, key):
+        for volume in find_volumes(self._cloud, key):  # a request whose answer was lost may have made a second one
             self._remove(str(volume.id), context)
-
-    def _find(self, ref: Any | None, key: str) -> list[Any]:
-        if not isinstance(ref, str):
-            return find_volumes(self._cloud, key)
-        try:
-            volume = self._get(ref)
-        except Gone:
-            return []
-        return [volume] if (volume.metadata or {}).get(tags.KEY) == tags.tag(key) else []
 
     def _get(self, volume_id: str) -> Any:
         with translated(f"reading volume {volume_id}"):
@@ -155,7 +148,8 @@ class OpenStackVolumes:
                 context.event("WARNING", f"volume {volume_id} belongs to server {', '.join(servers)} and stays")
                 return
             release(self._cloud, volume_id, context)
-            self._delete(volume_id, busy=str(volume.status) if volume.status in _BUSY else None)
+            if volume.status != "deleting":  # Cinder refuses to be asked again
+                self._delete(volume_id, busy=str(volume.status) if volume.status in _BUSY else None)
             self._gone(volume_id, context)
         except Gone:
             return
@@ -170,9 +164,7 @@ class OpenStackVolumes:
 
         try:
             return wait_until(look, what=f"volume {volume_id} settles", seconds=_STUCK_SECONDS, context=context)
-        except Unavailable:
-            if not last:
-                raise
+        except TimedOut:
             return last[0]
 
     def _delete(self, volume_id: str, *, busy: str | None = None) -> None:

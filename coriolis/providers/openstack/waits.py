@@ -17,10 +17,14 @@ _SLOWEST_POLL_SECONDS = 5.0
 _GROWTH = 1.3
 
 
+class TimedOut(Unavailable):
+    """What was waited for did not come. Not raised for what the cloud itself said meanwhile."""
+
+
 def wait_until(check: Callable[[], T | None], *, what: str, seconds: float, context: Context) -> T:
     """Asks ``check`` until it gives something other than None, ever less often.
 
-    :raises Unavailable: not within ``seconds``, or the deadline of the call
+    :raises TimedOut: not within ``seconds``, or the deadline of the call
     :raises Cancelled: the attempt was told to stop
     """
     end = time.monotonic() + seconds
@@ -33,7 +37,7 @@ def wait_until(check: Callable[[], T | None], *, what: str, seconds: float, cont
             return found
         left = end - time.monotonic()
         if left <= 0:
-            raise Unavailable(f"{what} within {seconds:.0f} s")
+            raise TimedOut(f"{what} within {seconds:.0f} s")
         if context.cancelled.wait(min(pause, left)):
             context.check_cancelled()
         pause = min(pause * _GROWTH, _SLOWEST_POLL_SECONDS)
@@ -52,7 +56,7 @@ def wait_for_status(
     """Until ``fetch()`` has one of the ``wanted`` statuses. Statuses are compared without case.
 
     :raises Conflict: it has a status of ``failed`` or one that begins with ``error_``; ``why`` may say more
-    :raises Unavailable: it stays in another status too long; the message names it
+    :raises TimedOut: it stays in another status too long; the message names it
     """
     last: list[Any] = [None]
 
@@ -69,7 +73,7 @@ def wait_for_status(
 
     try:
         return wait_until(look, what=what, seconds=seconds, context=context)
-    except Unavailable:
-        raise Unavailable(
+    except TimedOut:
+        raise TimedOut(
             f"{what} did not become {' or '.join(wanted)} within {seconds:.0f} s; it is still {last[0]}"
         ) from None
