@@ -19,11 +19,13 @@ Remove = Callable[[Json, str], None]  # reference or None, key; content when the
 
 class Ledger:
     """The effects of one task, for one attempt of it. Safe to use from several threads. ``write`` asks the conductor
-    and blocks until the answer is there. The rules of keys and adoption: ``domain.effects``."""
+    and blocks until the answer is there. The rules of keys and adoption: ``domain.effects``. ``new_keys``: those that
+    nobody has made anything with yet."""
 
     def __init__(self, attempt: Attempt, known: Iterable[Effect], write: Write, owner: str | None = None) -> None:
         self._attempt, self._write, self._owner = attempt, write, owner
         self._lock = threading.Lock()
+        self.new_keys: set[str] = set()
         self._known = {effect.key: effect for effect in known}
 
     def known(self, name: str) -> Effect | None:
@@ -41,8 +43,11 @@ class Ledger:
             return found.ref
         if found is not None and not found.doubtful:
             key = found.key
+            self.new_keys.discard(key)
         else:
             key = key_of(self._attempt.task_id, name, self._attempt.epoch)
+            if key not in self._known:
+                self.new_keys.add(key)
         intended = Effect(key=key, kind=kind, name=name, state=EffectState.INTENDED.value)
         self._demand(intended)
         ref = make(key)

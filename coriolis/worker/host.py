@@ -222,7 +222,8 @@ class _Child:
     # ---- what the work gets
 
     def _job(self, assign: Assign, stack: contextlib.ExitStack) -> Job:
-        context = self._context(epoch=fence(assign), deadline=None)
+        ledger = Ledger(assign.attempt, assign.effects, self._write_effect, owner=assign.params.get("maker"))
+        context = dataclasses.replace(self._context(epoch=fence(assign), deadline=None), new_keys=ledger.new_keys)
         endpoints = {"source": assign.source, "destination": assign.destination}
         opened: dict[str, Connection] = {}
         lock = threading.Lock()
@@ -237,7 +238,7 @@ class _Child:
             assign=assign,
             settings=self._order.settings,
             context=context,
-            ledger=Ledger(assign.attempt, assign.effects, self._write_effect, owner=assign.params.get("maker")),
+            ledger=ledger,
             connect=connect,
             checkpoint=lambda data: self._channel.send({"checkpoint": data}),
             ask=self._ask,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import enum
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -40,7 +40,8 @@ class Context:
     is removed after the attempt; of two attempts that may write the same volume, also of different tasks of the
     instance, the later one has the greater ``epoch``. ``present``: disks whose volumes exist on the destination
     already, and need no room. ``staging``: a private directory of the worker that outlives attempts, for what a later
-    attempt may go on with; what is in it is removed when it was not used for days. None: the worker has none."""
+    attempt may go on with; what is in it is removed when it was not used for days. None: the worker has none.
+    ``new_keys``: nothing can have been made with these keys yet, and nothing needs to be looked for."""
 
     log: logging.Logger
     scratch: Path
@@ -49,6 +50,7 @@ class Context:
     deadline: float | None = None
     purpose: Purpose = Purpose.MIGRATE
     present: frozenset[str] = frozenset()
+    new_keys: Set[str] = frozenset()
     cancelled: threading.Event = field(default_factory=threading.Event)
     progress: ProgressSink = _silent  # overwritten state of an item; bytes or steps
     event: Callable[[str, str], None] = _no_event  # level INFO | WARNING | ERROR, message

@@ -55,15 +55,16 @@ class OpenStackCompute:
         missing = [disk.disk_id for disk in layout.disks if disk.disk_id not in refs]
         if missing:
             raise Gone(f"no volume was made for disk {missing[0]}")
-        server = next(iter(self._marked(tag(key))), None)
+        new = key in context.new_keys
+        server = None if new else next(iter(self._marked(tag(key))), None)
         if server is None:
             give_away(self._cloud, volumes, context)
         flavor = ensure_flavor(self._cloud, layout.properties["flavor"], key)
         context.check_cancelled()
-        ports = ensure_ports(self._cloud, layout, key)
+        ports = ensure_ports(self._cloud, layout, key, new=new)
         external = layout.properties.get("floating_network")
         if external:
-            address = ensure_floating_address(self._cloud, external, ports[0], key)
+            address = ensure_floating_address(self._cloud, external, ports[0], key, new=new)
             context.event("INFO", f"The new server has the floating address {address}.")
         intent = Intent(
             mark=tag(key),

@@ -15,12 +15,12 @@ from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.tags import tag
 
 
-def ensure_ports(cloud: Cloud, layout: Layout, key: str) -> list[str]:
-    """Ids of the ports in the order of the NICs.
+def ensure_ports(cloud: Cloud, layout: Layout, key: str, *, new: bool = False) -> list[str]:
+    """Ids of the ports in the order of the NICs. ``new``: there can be none yet.
 
     :raises Conflict: an address is taken; says by what
     """
-    ports = {port.name: str(port.id) for port in _ports(cloud, key)}
+    ports = {} if new else {port.name: str(port.id) for port in _ports(cloud, key)}
     names = [f"{layout.name[:200]}-{number}" for number, _nic in enumerate(layout.nics)]
     missing = [(name, nic) for name, nic in zip(names, layout.nics, strict=True) if name not in ports]
     if missing:
@@ -71,10 +71,10 @@ def _explained(cloud: Cloud, error: Conflict, nics: list[PlannedNic]) -> Provide
     return error
 
 
-def ensure_floating_address(cloud: Cloud, network: str, port: str, key: str) -> str:
-    """The address, made and given to the port unless it was."""
+def ensure_floating_address(cloud: Cloud, network: str, port: str, key: str, *, new: bool = False) -> str:
+    """The address, made and given to the port unless it was. ``new``: it cannot have been."""
     with translated("giving the server a floating address"):
-        found = next(iter(_floating(cloud, key)), None)
+        found = None if new else next(iter(_floating(cloud, key)), None)
         if found is None:
             found = cloud.sdk.network.create_ip(floating_network_id=network, port_id=port, description=tag(key))
             cloud.sdk.network.set_tags(found, [tag(key)])

@@ -85,7 +85,7 @@ class OpenStackSnapshots:
     def create(
         self, instance: Instance, base: Snapshot | None, key: str, environment: Environment, context: Context
     ) -> Snapshot:
-        mine = Temporaries(cloud=self._cloud, mark=tag(key), context=context)
+        mine = Temporaries(cloud=self._cloud, mark=tag(key), context=context, new=key in context.new_keys)
         this = _Round(
             cloud=self._cloud,
             instance=instance,

@@ -34,26 +34,33 @@ _GOING = "deleting"  # Cinder refuses to be asked again
 
 @dataclass(frozen=True, kw_only=True)
 class Temporaries:
-    """Things of one tag in one cloud."""
+    """Things of one tag in one cloud. ``new``: there were none of them when this began, and none are looked for."""
 
     cloud: Cloud
     mark: str
     context: Context
+    new: bool = False
 
     def snapshots(self) -> list[Any]:
         """Cinder snapshots, oldest first."""
+        if self.new:
+            return []
         with translated(f"listing the volume snapshots of {self.cloud.name}"):
             found = list(self.cloud.cinder.snapshots(details=True, name=self.mark))
         return _ours(found, self.mark)
 
     def volumes(self) -> list[Any]:
         """Volumes, oldest first."""
+        if self.new:
+            return []
         with translated(f"listing the volumes of {self.cloud.name}"):
             found = list(self.cloud.cinder.volumes(details=True, name=self.mark))
         return _ours(found, self.mark)
 
     def images(self) -> list[Any]:
         """Images of our project, oldest first. Of an upload that ended before it could be marked as a disk's, too."""
+        if self.new:
+            return []
         with translated(f"listing the images of {self.cloud.name}"):
             found = list(self.cloud.sdk.image.images(name=self.mark, owner=self.cloud.project_id))
         return sorted((one for one in found if one.status not in _GONE), key=_age)

@@ -49,8 +49,9 @@ class OpenStackVolumes:
         self._cloud = cloud
 
     def create(self, disk: PlannedDisk, layout: Layout, key: str, environment: Environment, context: Context) -> Volume:
-        found = [one for one in find_volumes(self._cloud, key) if one.status not in _GOING]
-        volume_id = found[0].id if found else self._make(disk, layout, key, environment, context)
+        there = () if key in context.new_keys else find_volumes(self._cloud, key)
+        found = next((one.id for one in there if one.status not in _GOING), None)
+        volume_id = found or self._make(disk, layout, key, environment, context)
         volume = self._ready(str(volume_id), environment, context, cloned=disk.origin is not None)
         if volume.size * GIB < disk.size_bytes:
             raise Conflict(f"volume {volume.id} exists and has {volume.size} GiB, not {gib(disk.size_bytes)}")
