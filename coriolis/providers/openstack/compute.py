@@ -59,7 +59,8 @@ class OpenStackCompute:
         server = None if new else next(iter(self._marked(tag(key))), None)
         if server is None:
             give_away(self._cloud, volumes, context)
-        flavor = ensure_flavor(self._cloud, layout.properties["flavor"], key)
+        planned = layout.properties["flavor"]
+        flavor = ensure_flavor(self._cloud, planned, tag(key))
         context.check_cancelled()
         ports = ensure_ports(self._cloud, layout, key, new=new)
         external = layout.properties.get("floating_network")
@@ -78,7 +79,7 @@ class OpenStackCompute:
                 "config_drive": bool(environment.get("config_drive", False)),
                 **optional_fields(layout, environment),
             },
-            own_flavor=not layout.properties["flavor"].get("id"),
+            flavor=None if planned.get("id") else planned,
             seconds=float(environment.get("server_seconds", _SERVER_SECONDS)),
         )
         running = server is not None and server.status in power.RUNNING
@@ -90,7 +91,7 @@ class OpenStackCompute:
         for server in self._marked(tag(key)):
             power.delete(self._cloud, server, seconds, context)
         delete_ports(self._cloud, key)
-        if intent is None or intent.own_flavor:
+        if intent is None or intent.flavor is not None:
             delete_flavor(self._cloud, key)
 
     def is_running(self, ref: str, context: Context) -> bool:
@@ -128,9 +129,14 @@ class OpenStackCompute:
             return list(self._cloud.sdk.compute.servers(tags=mark))
 
     def _make(self, intent: Intent) -> Any:
+        server = intent.server
+        if (
+            intent.flavor is not None
+        ):  # perhaps another instance of this size was given up since, and its flavor removed
+            server = {**server, "flavor_id": ensure_flavor(self._cloud, intent.flavor, intent.mark)}
         try:
-            with translated(f"making server {intent.server['name']}"):
-                return self._cloud.sdk.compute.create_server(**intent.server)
+            with translated(f"making server {server['name']}"):
+                return self._cloud.sdk.compute.create_server(**server)
         except ProviderError:
             found = self._find(intent)  # the answer was lost, and the request sent once more
             if found is None:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from coriolis.providers.api import Concern, Environment, Instance, Invalid
+from coriolis.providers.api import Concern, Conflict, Environment, Instance, Invalid
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.tags import tag
@@ -85,39 +86,55 @@ def _named(flavors: Iterable[Flavor], wanted: str, instance: Instance) -> tuple[
     return found, [Concern(code="openstack.small_flavor", message=message)]
 
 
-def ensure_flavor(cloud: Cloud, planned: dict[str, Any], key: str) -> str:
-    """The id of the planned flavor; made, private to the project, if need be. ``planned``: a Flavor's fields."""
+def ensure_flavor(cloud: Cloud, planned: dict[str, Any], mark: str) -> str:
+    """The id of the planned flavor; made with the mark, private to the project, if need be. ``planned``: a Flavor's
+    fields."""
     if planned.get("id"):
         return str(planned["id"])
     with translated(f"making flavor {planned['name']}"):
-        found = cloud.sdk.compute.find_flavor(planned["name"], ignore_missing=True)
-        if found is None:
-            found = cloud.sdk.compute.create_flavor(
-                name=planned["name"],
-                vcpus=planned["vcpus"],
-                ram=planned["ram"],
-                disk=0,
-                is_public=False,
-                description=tag(key),
-            )
+        found = _called(cloud, planned["name"]) or _make(cloud, planned, mark)
         if not found.is_public:
             _give_access(cloud, str(found.id))
         return str(found.id)
 
 
+def _called(cloud: Cloud, name: str) -> Any | None:
+    """Also one that our project may not use yet: an attempt that was killed may have left it so."""
+    return next((one for one in cloud.sdk.compute.flavors(is_public=None) if one.name == name), None)
+
+
+def _make(cloud: Cloud, planned: dict[str, Any], mark: str) -> Any:
+    sizes = {name: planned[name] for name in ("name", "vcpus", "ram")}
+    try:
+        with translated(f"making flavor {planned['name']}"):
+            return cloud.sdk.compute.create_flavor(**sizes, disk=0, is_public=False, description=mark)
+    except Conflict:  # another instance of this size was first
+        found = _called(cloud, planned["name"])
+        if found is None:
+            raise
+        return found
+
+
 def _give_access(cloud: Cloud, flavor: str) -> None:
-    projects = {entry["tenant_id"] for entry in cloud.sdk.compute.get_flavor_access(flavor)}
-    if cloud.project_id not in projects:
-        cloud.sdk.compute.flavor_add_tenant_access(flavor, cloud.project_id)
+    if cloud.project_id not in _projects(cloud, flavor):
+        with contextlib.suppress(Conflict), translated("giving the project a flavor"):  # Conflict: it has it by now
+            cloud.sdk.compute.flavor_add_tenant_access(flavor, cloud.project_id)
+
+
+def _projects(cloud: Cloud, flavor: str) -> set[str]:
+    """Who may use a flavor that is not public."""
+    return {entry["tenant_id"] for entry in cloud.sdk.compute.get_flavor_access(flavor)}
 
 
 def delete_flavor(cloud: Cloud, key: str) -> None:
-    """Removes the flavor that was made with the key, unless servers of this project use it."""
+    """Removes the flavor that was made with the key, unless servers of this project use it, or others may."""
     if _ADMIN not in cloud.roles:
         return
     with translated("removing a flavor of ours"):
         for one in list(cloud.sdk.compute.flavors(is_public=None)):
-            if one.description == tag(key) and not any(cloud.sdk.compute.servers(details=False, flavor=one.id)):
+            if one.description != tag(key) or _projects(cloud, str(one.id)) - {cloud.project_id}:
+                continue
+            if not any(cloud.sdk.compute.servers(details=False, flavor=one.id)):
                 cloud.sdk.compute.delete_flavor(one, ignore_missing=True)
 
 

@@ -19,12 +19,12 @@ _PREFIX = "server:"
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """``mark``: the tag of the server. ``server``: what openstacksdk's create_server takes. ``own_flavor``: perhaps
-    the flavor was made for it."""
+    """``mark``: the tag of the server. ``server``: what openstacksdk's create_server takes. ``flavor``: one that had to
+    be made, as planned; servers of the same size share it, and whoever made it may have removed it since."""
 
     mark: str
     server: dict[str, Any]
-    own_flavor: bool = False
+    flavor: dict[str, Any] | None = None
     seconds: float = 900.0
 
 
