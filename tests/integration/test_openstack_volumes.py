@@ -126,6 +126,21 @@ class Volumes:
             assert isinstance(source, ImageSource)
             assert blocks.read_pieces(source, [(5 << 20, 5)]) == [b"bytes"]
 
+    def test_what_comes_through_glance_leaves_a_boot_volume_what_it_is(
+        self, site: Site, cloud: OpenStackConnection, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        made = make(cloud, site, replica_import_mechanism="image")
+        with cloud.write_blocks.open_sink(made, site.context(epoch=2)) as sink:
+            blocks.write_sink(sink, [(5 << 20, b"bytes")])
+        again = cloud.cloud.cinder.get_volume(made.ref)
+        assert again.is_bootable
+        assert again.volume_image_metadata.items() >= {"hw_firmware_type": "uefi", "hw_disk_bus": "scsi"}.items()
+        with direct.reading(cloud.cloud, made.ref, {}, site.context()) as source:
+            assert blocks.read_pieces(source, [(5 << 20, 5)]) == [b"bytes"]
+        older = replace(site.context(epoch=1), scratch=tmp_path_factory.mktemp("another-worker"))
+        with pytest.raises(Conflict, match="newer attempt"), cloud.write_blocks.open_sink(made, older):
+            pass
+
     def test_cinder_clones_a_replica(self, site: Site, cloud: OpenStackConnection) -> None:
         replica = make(cloud, site)
         with cloud.write_blocks.open_sink(replica, site.context()) as sink:

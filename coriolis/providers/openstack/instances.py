@@ -161,7 +161,7 @@ def properties_of(image: Any) -> dict[str, Any]:
     openstacksdk makes attributes of those that it knows, and leaves the others in ``properties``.
     """
     told = image.to_dict(computed=False, original_names=True)
-    return _telling({**told, **(told.get("properties") or {})})
+    return telling({**told, **(told.get("properties") or {})})
 
 
 def image_properties(parts: Parts) -> dict[str, Any]:
@@ -169,12 +169,13 @@ def image_properties(parts: Parts) -> dict[str, Any]:
     if parts.image is not None:
         return properties_of(parts.image)
     if image_id(parts.server) is not None:
-        return _telling(getattr(parts.server.image, "properties", None) or {})
+        return telling(getattr(parts.server.image, "properties", None) or {})
     boot = boot_volume(parts.server, parts.volumes)
-    return _telling(getattr(boot, "volume_image_metadata", None) or {})
+    return telling(getattr(boot, "volume_image_metadata", None) or {})
 
 
-def _telling(properties: Mapping[str, Any]) -> dict[str, Any]:
+def telling(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the metadata of an image, or of a volume made from one, what speaks of the guest."""
     return {
         name: value
         for name, value in sorted(properties.items())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One writer for a volume's file: a newer attempt locks an older one out.
 
-Three things together. The *epoch* of the last writer is in the volume's metadata in Cinder, where every worker sees it:
-an older attempt is refused. A *lock* is on the file itself, and NFS carries it to other hosts: no two of us write at
+Three things together. The *epoch* of the last writer is in the volume's metadata (`volume_epochs`): an older attempt is
+refused. A *lock* is on the file itself, and NFS carries it to other hosts: no two of us write at
 once, and we do not while QEMU's own lock says that a server runs on the volume. And a process of ours on this host that
 holds the lock for an older attempt, be it stopped or stuck, is *killed*; one on another host is waited for: its worker
 ends it when its lease runs out.
@@ -18,11 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from coriolis.dataplane.image.filelock import holds_among_us, lock_among_us
-from coriolis.providers.api import Conflict, Context, Gone, Unauthorized, Unavailable
+from coriolis.providers.api import Context, Gone, Unauthorized, Unavailable
 from coriolis.providers.openstack.connection import Cloud
-from coriolis.providers.openstack.errors import translated
+from coriolis.providers.openstack.volume_epochs import check_newest, note_writer
 
-EPOCH = "coriolis_epoch"  # metadata item of the volume
 _PATIENCE = 30.0
 _STEP = 0.25
 
@@ -34,22 +33,15 @@ def only_writer(cloud: Cloud, volume_id: str, path: Path, context: Context) -> I
     :raises Conflict: a newer attempt has written it, or a server or another program has it open
     :raises Unavailable: an older attempt on another host does not let go yet
     """
-    refuse_older(_epoch(cloud, volume_id), volume_id, context)
+    check_newest(cloud, volume_id, context)
     fd = _open(path)
     try:
         _take_lock(fd, volume_id, path, context)
-        refuse_older(_epoch(cloud, volume_id), volume_id, context)  # with the lock, nobody passes us
-        with translated(f"noting the writer of volume {volume_id}"):
-            cloud.cinder.set_volume_metadata(volume_id, **{EPOCH: str(context.epoch)})
+        check_newest(cloud, volume_id, context)  # with the lock, nobody passes us
+        note_writer(cloud, volume_id, context)
         yield
     finally:
         os.close(fd)
-
-
-def refuse_older(recorded: int, volume_id: str, context: Context) -> None:
-    """:raises Conflict: a newer attempt has written the volume"""
-    if recorded > context.epoch:
-        raise Conflict(f"volume {volume_id}: a newer attempt writes it (epoch {recorded}, this one is {context.epoch})")
 
 
 def holders(path: Path) -> list[int]:
@@ -87,12 +79,6 @@ def _take_lock(fd: int, volume_id: str, path: Path, context: Context) -> None:
             )
         context.check_cancelled()
         time.sleep(_STEP)
-
-
-def _epoch(cloud: Cloud, volume_id: str) -> int:
-    with translated(f"reading volume {volume_id}"):
-        value = str((cloud.cinder.get_volume(volume_id).metadata or {}).get(EPOCH, ""))
-    return int(value) if value.isdecimal() and len(value) < 19 else -1
 
 
 def _open(path: Path) -> int:

@@ -12,6 +12,7 @@ from coriolis.providers.openstack.attachments import release
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.transports import direct, minion
 from coriolis.providers.openstack.transports.choice import transport
+from coriolis.providers.openstack.volume_epochs import check_newest, note_writer
 
 
 class OpenStackSinks:
@@ -32,6 +33,10 @@ def give_away(cloud: Cloud, volumes: Sequence[Volume], context: Context) -> None
         if volume.properties["transport"] == "direct":
             direct.lock_out(cloud, volume.ref, dict(volume.properties.get("environment", {})), context)
         elif volume.properties["transport"] == "minion":
+            check_newest(cloud, volume.ref, context)
+            note_writer(cloud, volume.ref, context)  # whoever comes back later is refused
             minion.forget(cloud, volume.ref, context)
         else:
+            check_newest(cloud, volume.ref, context)
+            note_writer(cloud, volume.ref, context)
             release(cloud, volume.ref, context)

@@ -19,16 +19,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from openstack.exceptions import raise_from_response
+
 from coriolis.dataplane import DataplaneError, DiskFormat, FileSink, ImageSource, Sink, Source
 from coriolis.dataplane.export import create_file
-from coriolis.providers.api import Conflict, Context, Environment, Invalid, Unavailable
+from coriolis.providers.api import Context, Environment, Invalid
 from coriolis.providers.openstack import tags
 from coriolis.providers.openstack.attachments import release
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
+from coriolis.providers.openstack.instances import telling
 from coriolis.providers.openstack.temporaries import DISK, IMAGE_SECONDS, Temporaries
 from coriolis.providers.openstack.transports.glance_bytes import fetch, send, staged
-from coriolis.providers.openstack.waits import wait_for_status
+from coriolis.providers.openstack.volume_epochs import check_newest, epoch_of, note_writer, refuse_older
+from coriolis.providers.openstack.waits import wait_for_status, wait_until
 
 #: Glance's names of disk formats.
 _FORMATS = {
@@ -42,6 +46,7 @@ _FORMATS = {
 FILLED, OPEN = "coriolis_filled", "coriolis_open"
 _GIB = 1 << 30
 _REIMAGE = "3.68"
+_AT_WORK = ("downloading", "uploading")  # statuses of a volume
 
 
 def why_not(cloud: Cloud, environment: Environment, context: Context) -> str | None:
@@ -90,24 +95,27 @@ def writing(cloud: Cloud, volume_id: str, environment: Environment, context: Con
 
     What is staged and not delivered dies with this host, while the journal of the copy may live on. So the volume tells
     of it (`OPEN`): who finds that, and not the staged file, gives a file that is still to be made, and the copy starts
-    over. :raises Conflict: a newer attempt writes it. :raises Invalid: Cinder is too old
+    over. An attempt that comes to deliver after a newer one has begun is refused: see `volume_epochs`.
+
+    :raises Conflict: a newer attempt writes it. :raises Invalid: Cinder is too old
     """
     _check_version(cloud)
     with staged(context, f"volume-{volume_id}", exclusive=True) as folder:
         with translated(f"asking for volume {volume_id}"):
             volume = cloud.cinder.get_volume(volume_id)
+        refuse_older(epoch_of(volume), volume_id, context)
         told = {name: volume.metadata[name] for name in (OPEN, FILLED) if name in (volume.metadata or {})}
         stage = _Stage(folder)
         if not stage.disk.exists() or stage.ident != told.get(OPEN, told.get(FILLED)):
             stage.begin()
             if OPEN not in told:
                 _prepare(cloud, volume, stage, environment, context, filled=FILLED in told)
-        _tell(cloud, volume, {OPEN: stage.ident})
+        note_writer(cloud, volume_id, context, **{OPEN: stage.ident})
         yield FileSink(path=stage.disk, format=DiskFormat.QCOW2, size=volume.size * _GIB)
         if stage.changed():
             _deliver(cloud, volume, stage.disk, environment, context)
             stage.delivered()
-            _tell(cloud, volume, {FILLED: stage.ident})
+            note_writer(cloud, volume_id, context, **{FILLED: stage.ident})
         with translated(f"noting that volume {volume_id} was filled"):
             cloud.cinder.delete_volume_metadata(volume_id, keys=[OPEN])
 
@@ -145,11 +153,6 @@ class _Stage:
         self._note.write_text(json.dumps({"ident": self.ident, "delivered": self._delivered}))
 
 
-def _tell(cloud: Cloud, volume: Any, items: dict[str, str]) -> None:
-    with translated(f"noting what volume {volume.id} holds"):
-        cloud.cinder.set_volume_metadata(volume.id, **items)
-
-
 def _check_version(cloud: Cloud) -> None:
     with translated(f"asking Cinder of {cloud.name} for its version"):
         endpoint = cloud.cinder.get_endpoint_data()
@@ -181,10 +184,12 @@ def _prepare(
 def _deliver(cloud: Cloud, volume: Any, path: Path, environment: Environment, context: Context) -> None:
     """Writes the staged file over the volume."""
     release(cloud, volume.id, context)
+    _settle(cloud, volume, environment, context)
     mark = str(volume.metadata[tags.KEY])
     mine = Temporaries(cloud=cloud, mark=mark, context=context)
     mine.delete_images(mine.images())  # of an attempt that was cut off
-    more: dict[str, Any] = {tags.KEY: mark, DISK: f"to-{volume.id}"}
+    # Cinder replaces what the volume tells of its guest (firmware, buses ...) by what the image tells.
+    more: dict[str, Any] = {**telling(volume.volume_image_metadata or {}), tags.KEY: mark, DISK: f"to-{volume.id}"}
     with translated(f"making an image for volume {volume.id}"):
         image = cloud.sdk.image.create_image(
             name=mark,
@@ -196,26 +201,37 @@ def _deliver(cloud: Cloud, volume: Any, path: Path, environment: Environment, co
         )
     try:
         send(cloud, image, path, context)
+        check_newest(cloud, volume.id, context)
         _reimage(cloud, volume, image, environment, context)
     finally:
         _drop(cloud, image, context)
+
+
+def _settle(cloud: Cloud, volume: Any, environment: Environment, context: Context) -> None:
+    """Waits for what an attempt that was killed had asked Cinder to do; it still reads that one's image."""
+
+    def look() -> bool | None:
+        with translated(f"asking for volume {volume.id}"):
+            return None if cloud.cinder.get_volume(volume.id).status in _AT_WORK else True
+
+    what = f"volume {volume.id} did not come to rest"
+    wait_until(look, what=what, seconds=_seconds(environment), context=context)
 
 
 def _reimage(cloud: Cloud, volume: Any, image: Any, environment: Environment, context: Context) -> None:
     doing = f"writing image {image.id} over volume {volume.id}"
     body = {"os-reimage": {"image_id": image.id, "reimage_reserved": False}}
     with translated(doing):
-        response = cloud.cinder.post(f"/volumes/{volume.id}/action", json=body, microversion=_REIMAGE)
-    if not response.ok:
-        raise (Unavailable if response.status_code >= 500 else Conflict)(
-            f"{doing}: {response.text[:300]} (HTTP {response.status_code})"
-        )
+        raise_from_response(cloud.cinder.post(f"/volumes/{volume.id}/action", json=body, microversion=_REIMAGE))
 
     def look() -> Any:
         with translated(f"asking for volume {volume.id}"):
             return cloud.cinder.get_volume(volume.id)
 
     wait_for_status(look, ("available",), what=doing, seconds=_seconds(environment), context=context)
+    if not volume.is_bootable:  # Cinder takes it for one by now
+        with translated(f"making volume {volume.id} not bootable"):
+            cloud.cinder.set_volume_bootable_status(volume.id, False)
 
 
 def _ready_image(cloud: Cloud, image_id: str, environment: Environment, context: Context) -> Any:

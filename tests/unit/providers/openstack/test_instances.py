@@ -156,3 +156,9 @@ def test_pattern_finds_the_name_in_any_case_and_nothing_else(name: str) -> None:
 
 def test_names_beyond_ascii_are_compared_here() -> None:
     assert any_case("straße") is None
+
+
+def test_what_a_volume_tells_of_its_guest_is_told_apart_from_what_it_tells_of_a_file() -> None:
+    guest = {"hw_firmware_type": "uefi", "os_secure_boot": "required", "os_type": "linux", "architecture": "x86_64"}
+    file = {"image_id": "i", "image_name": "n", "disk_format": "qcow2", "size": "1", "os_hash_algo": "sha512"}
+    assert instances.telling({**guest, **file, "coriolis_key": "k"}) == guest

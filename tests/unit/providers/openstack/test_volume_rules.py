@@ -8,13 +8,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from coriolis.dataplane.image.filelock import lock_among_us, lock_for_writing
 from coriolis.providers.api import Conflict, Context, Invalid
-from coriolis.providers.openstack.nfs_fence import holders, refuse_older
+from coriolis.providers.openstack.nfs_fence import holders
 from coriolis.providers.openstack.transports.choice import needed_of, transport
+from coriolis.providers.openstack.volume_epochs import EPOCH, epoch_of, refuse_older
 from coriolis.providers.openstack.volumes import gib, volume_name
 
 GIB = 1 << 30
@@ -36,6 +38,13 @@ def test_an_older_attempt_is_refused(tmp_path: Path) -> None:
     refuse_older(-1, "v", context)
     with pytest.raises(Conflict, match="newer attempt"):
         refuse_older(8, "v", context)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "wanted"), [(None, -1), ({}, -1), ({EPOCH: "7"}, 7), ({EPOCH: "-7"}, -1), ({EPOCH: "9" * 30}, -1)]
+)
+def test_what_a_volume_tells_of_its_writer(metadata: dict[str, str] | None, wanted: int) -> None:
+    assert epoch_of(SimpleNamespace(metadata=metadata)) == wanted
 
 
 def test_what_a_transport_needs_is_kept() -> None:
