@@ -2,8 +2,9 @@
 """Bytes through a minion: a small server has the volume attached, and serves it over NBD through SSH.
 
 Each attempt makes a minion of its own and removes it. That is the fence: an attempt first removes the minions of older
-ones, and what these still have in hand cannot reach the volume, which one server at a time has attached. A volume that
-a minion may have carries ``MARK`` in its metadata; whoever deletes it, or gives it to a server, calls `forget` then.
+ones, and what these still have in hand cannot reach the volume, which one server at a time has attached. One that comes
+back later finds in the volume's metadata that a newer one wrote it (`volume_epochs`). A volume that a minion may have
+carries ``MARK`` there; whoever deletes it, or gives it to a server, calls `forget` then.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.minion_login import Place, logged_in, new_keypair
 from coriolis.providers.openstack.minions import EPOCH
+from coriolis.providers.openstack.volume_epochs import check_newest, epoch_of, note_writer, refuse_older
 from coriolis.providers.openstack.waits import wait_for_status, wait_until
 
 MARK = "coriolis_minion"  # metadata item of a volume
-_GIB = 1 << 30
+_NO_EPOCH = 0  # of one that reads for another worker, and cannot tell whether it is the newest
 _VOLUME_SECONDS = 600.0
 _FINDING = 3  # looks into the minion, of half a minute each
 #: Prints the device of the volume $1. QEMU tells the guest the volume's id as the disk's serial number, of which
@@ -56,7 +58,7 @@ def why_not(cloud: Cloud, environment: Environment, context: Context) -> str | N
 @contextlib.contextmanager
 def reading(cloud: Cloud, volume_id: str, environment: Environment, context: Context) -> Iterator[Source]:
     """:raises Gone: there is no such volume. :raises Conflict: a newer attempt has it"""
-    with _in_minion(cloud, volume_id, environment, context) as (host, device):
+    with _in_minion(cloud, volume_id, environment, context, writes=False) as (host, device):
         with served(host, Export(image=device, format="raw"), context) as uri:
             yield NbdSource(uri=uri)
 
@@ -64,7 +66,7 @@ def reading(cloud: Cloud, volume_id: str, environment: Environment, context: Con
 @contextlib.contextmanager
 def writing(cloud: Cloud, volume_id: str, environment: Environment, context: Context) -> Iterator[Sink]:
     """:raises Gone: there is no such volume. :raises Conflict: a newer attempt has it, or a server"""
-    with _in_minion(cloud, volume_id, environment, context) as (host, device):
+    with _in_minion(cloud, volume_id, environment, context, writes=True) as (host, device):
         with served(host, Export(image=device, format="raw", alone=True), context) as uri:
             yield NbdSink(uri=uri)
 
@@ -82,17 +84,20 @@ def forget(cloud: Cloud, volume_id: str, context: Context) -> None:
 
 
 @contextlib.contextmanager
-def _in_minion(cloud: Cloud, volume_id: str, environment: Environment, context: Context) -> Iterator[tuple[Host, str]]:
+def _in_minion(
+    cloud: Cloud, volume_id: str, environment: Environment, context: Context, *, writes: bool
+) -> Iterator[tuple[Host, str]]:
     """A minion that has the volume, and its device there."""
+    _evict(cloud, volume_id, context, writes=writes)
     recipe, key, login = minions.read_recipe(cloud, environment), _key(volume_id), new_keypair()
-    _evict(cloud, volume_id, context)
     try:
-        with translated(f"marking volume {volume_id}"):
-            cloud.cinder.set_volume_metadata(volume_id, **{MARK: "1"})
+        _mark(cloud, volume_id, context, writes=writes)
         context.event("INFO", f"Making a minion for volume {volume_id}.")
         server = minions.boot(cloud, f"coriolis-minion-{volume_id[:8]}", key, recipe, context, public_key=login.public)
         place = Place(host=minions.address_of(server, recipe), user=recipe.username)
         with logged_in(cloud, server, place, login, recipe.seconds, context) as host:
+            if writes:
+                check_newest(cloud, volume_id, context)  # time has passed
             _attach(cloud, server, volume_id, context)
             yield host, _device(host, volume_id, context)
     finally:
@@ -105,11 +110,24 @@ def _key(volume_id: str) -> str:
     return f"m-{volume_id}"
 
 
-def _evict(cloud: Cloud, volume_id: str, context: Context) -> None:
-    """:raises Conflict: a newer attempt has a minion for the volume"""
-    if _newest_epoch(cloud, volume_id) > context.epoch:
+def _evict(cloud: Cloud, volume_id: str, context: Context, *, writes: bool) -> None:
+    """:raises Conflict: a newer attempt has a minion for the volume, or has written it"""
+    volume = _volume(cloud, volume_id)
+    if writes:
+        refuse_older(epoch_of(volume), volume_id, context)
+    if MARK not in (volume.metadata or {}):
+        return
+    if context.epoch != _NO_EPOCH and _newest_epoch(cloud, volume_id) > context.epoch:
         raise Conflict(f"volume {volume_id}: a newer attempt has it in a minion")
     forget(cloud, volume_id, context)
+
+
+def _mark(cloud: Cloud, volume_id: str, context: Context, *, writes: bool) -> None:
+    if writes:
+        note_writer(cloud, volume_id, context, **{MARK: "1"})
+        return
+    with translated(f"marking volume {volume_id}"):
+        cloud.cinder.set_volume_metadata(volume_id, **{MARK: "1"})
 
 
 def _newest_epoch(cloud: Cloud, volume_id: str) -> int:

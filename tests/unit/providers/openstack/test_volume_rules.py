@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,18 @@ def test_an_older_attempt_is_refused(tmp_path: Path) -> None:
 )
 def test_what_a_volume_tells_of_its_writer(metadata: dict[str, str] | None, wanted: int) -> None:
     assert epoch_of(SimpleNamespace(metadata=metadata)) == wanted
+
+
+@pytest.mark.parametrize("way", ["minion", "image"])
+def test_whoever_comes_back_after_a_newer_writer_is_refused(way: str, tmp_path: Path) -> None:
+    volume = SimpleNamespace(metadata={EPOCH: "8"})
+    cinder = SimpleNamespace(
+        get_volume=lambda _id: volume, get_endpoint_data=lambda: SimpleNamespace(max_microversion=(3, 70))
+    )
+    cloud: Any = SimpleNamespace(cinder=cinder, name="cloud")
+    context = Context(log=logging.getLogger(), scratch=tmp_path, epoch=7)
+    with pytest.raises(Conflict, match="newer attempt"), transport(way).writing(cloud, "v", {}, context):
+        pytest.fail("it was let in")
 
 
 def test_what_a_transport_needs_is_kept() -> None:
