@@ -15,6 +15,7 @@ from typing import Any
 
 import openstack
 
+from tests.lab import content
 from tests.lab.fixtures import LabCloud
 from tests.lab.leftovers import Thing, census, leftovers
 from tests.lab.places import PASSWORD
@@ -116,6 +117,34 @@ class Member:
                 return said
             assert time.monotonic() < deadline, said[-3000:]
             time.sleep(1)
+
+    def boot(self, name: str, address: str, mac: str, volumes: Sequence[Any] = ()) -> Any:
+        """A running server with a port of that address: of the lab's guest image, or from the first of ``volumes``."""
+        subnet = self.network.subnet_ids[0]
+        port = self.sdk.network.create_port(
+            network_id=self.network.id,
+            mac_address=mac,
+            fixed_ips=[{"subnet_id": subnet, "ip_address": address}],
+            name=name,
+        )
+        disks: dict[str, Any] = {"image_id": self.sdk.image.find_image(content.GUEST_IMAGE).id}
+        if volumes:
+            kinds = {"source_type": "volume", "destination_type": "volume"}
+            mapping = [{**kinds, "uuid": volume.id, "boot_index": -(n > 0)} for n, volume in enumerate(volumes)]
+            disks = {"block_device_mapping": mapping}
+        server = self.sdk.compute.create_server(
+            name=name,
+            flavor_id=self.sdk.compute.find_flavor("lab.small").id,
+            networks=[{"port": port.id}],
+            **disks,
+        )
+        return self.sdk.compute.wait_for_server(server, wait=PATIENCE)
+
+    def volume(self, name: str, volume_type: str, image: str = content.MINION_IMAGE) -> Any:
+        """A volume with the bytes of an image. A second one of the guest would be taken for its root: labels."""
+        found = self.sdk.image.find_image(image)
+        made = self.sdk.block_storage.create_volume(name=name, size=1, image_id=found.id, volume_type=volume_type)
+        return self.sdk.block_storage.wait_for_status(made, "available", ["error"], interval=1, wait=PATIENCE)
 
     def ours(self) -> list[str]:
         """Kinds of all in the project that Coriolis made and that is still there; others may use the cloud, too."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole migrations into a real cloud, by a real standalone, as a plain member of a project."""
+"""Whole migrations into, out of and between real clouds, by a real standalone, as plain members of projects."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pytest
 from coriolis.providers.openstack.nfs_access import SHARES
 from demo.guest import build_guest
 from demo.ova import Machine, build_ova
-from tests.integration.openstack_site import Desk, Member, member_of, scratch_file, shares
+from tests.integration.libvirt_lab import Lab
+from tests.integration.openstack_site import PATIENCE, Desk, Member, member_of, scratch_file, shares
 from tests.lab import content, places
 from tests.lab.fixtures import LabCloud
-from tests.service.standalone_process import running
+from tests.service.standalone_process import running, wait_for
 
 pytestmark = [
     pytest.mark.integration,
@@ -24,11 +25,13 @@ pytestmark = [
 ]
 
 RANGE = "10.88.7.0/24"
+ADDRESS, MAC = "10.88.7.42", "fa:16:3e:88:07:42"
+NFS = {"default": "fast", "backend_mappings": [{"source": "fast", "destination": "slow"}]}
 
 
 @pytest.fixture
-def desk(new_cloud: LabCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    monkeypatch.setenv(SHARES, str(scratch_file(tmp_path, shares([new_cloud]))))
+def desk(old_cloud: LabCloud, new_cloud: LabCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.setenv(SHARES, str(scratch_file(tmp_path, shares([old_cloud, new_cloud]))))
     monkeypatch.setenv("no_proxy", "*")
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
@@ -39,6 +42,12 @@ def desk(new_cloud: LabCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def new(new_cloud: LabCloud) -> Iterator[Member]:
     with member_of(new_cloud, RANGE) as member:
+        yield member
+
+
+@pytest.fixture
+def old(old_cloud: LabCloud) -> Iterator[Member]:
+    with member_of(old_cloud, RANGE) as member:
         yield member
 
 
@@ -61,6 +70,61 @@ def test_an_ova_boots_in_the_new_cloud(desk: Desk, new: Member) -> None:
     (disk,) = done["transfer_result"]["from-ova"]["integrity"]["disks"]
     assert disk["source_digest"] == disk["target_digest"]
     assert new.ours() == ["port", "server", "volume"]
+
+
+def test_a_running_server_moves_to_the_new_cloud(desk: Desk, old: Member, new: Member) -> None:
+    server = old.boot("mover", ADDRESS, MAC)
+    data = old.volume("mover-data", "fast")
+    old.sdk.compute.create_volume_attachment(server, volume_id=data.id)
+    old.until_said(server, "coriolis-guest: ready")
+    done = desk.migrate(
+        desk.endpoint("openstack", old.info),
+        desk.endpoint("openstack", new.info),
+        "mover",
+        network_map={"site": "site"},
+        storage_mappings=NFS,
+        destination_environment={"keep_ip_addresses": True, "verification": "full"},
+        replication_count=2,
+        shutdown_instances=True,
+    )
+    assert old.server("mover").status == "SHUTOFF"
+    moved = new.server("mover")
+    said = new.until_said(moved, "coriolis-guest: ready", f"coriolis-guest: address {ADDRESS}")
+    assert "coriolis-guest: boot 2" in said
+    assert f"nic eth0 {MAC}" in said
+    root, second = done["transfer_result"]["mover"]["integrity"]["disks"]
+    for disk in (root, second):
+        assert disk["source_digest"] == disk["target_digest"]
+        assert disk["rounds"] == 2
+    types = {new.sdk.block_storage.get_volume(one.id).volume_type for one in moved.attached_volumes}
+    assert types == {"fast", "slow"}
+    assert new.ours() == ["port", "server", "volume", "volume"]
+    assert old.ours() == []
+
+
+def test_a_server_that_boots_from_a_volume_moves_with_an_idle_one(desk: Desk, old: Member, new: Member) -> None:
+    boot, idle = old.volume("bfv-boot", "fast", content.GUEST_IMAGE), old.volume("bfv-idle", "slow")
+    server = old.boot("bfv", ADDRESS, MAC, [boot, idle])
+    old.until_said(server, "coriolis-guest: ready")
+    done = desk.migrate(
+        desk.endpoint("openstack", old.info),
+        desk.endpoint("openstack", new.info),
+        "bfv",
+        network_map={"site": "site"},
+        storage_mappings=NFS,
+        destination_environment={"verification": "full"},
+        replication_count=2,
+        shutdown_instances=True,
+    )
+    said = new.until_said(new.server("bfv"), "coriolis-guest: ready")
+    assert "coriolis-guest: boot 2" in said
+    disks = done["transfer_result"]["bfv"]["integrity"]["disks"]
+    assert [disk["disk_id"] for disk in disks] == [boot.id, idle.id]
+    for disk in disks:
+        assert disk["source_digest"] == disk["target_digest"]
+        assert disk["rounds"] == 2
+    assert new.ours() == ["port", "server", "volume", "volume"]
+    assert old.ours() == []
 
 
 def test_a_transfer_is_deployed_twice_and_then_in_place(desk: Desk, new: Member, tmp_path: Path) -> None:
@@ -88,3 +152,25 @@ def test_a_transfer_is_deployed_twice_and_then_in_place(desk: Desk, new: Member,
         assert "coriolis-guest: boot 1" in said
         assert f"data ok {guest.data_digest}" in said
     assert new.ours() == ["port"] * 3 + ["server"] * 3 + ["volume"] * 3
+
+
+def test_a_server_leaves_the_new_cloud_for_libvirt(desk: Desk, new: Member, lab: Lab) -> None:
+    server = new.boot("leaver", ADDRESS, MAC)
+    new.until_said(server, "coriolis-guest: ready")
+    done = desk.migrate(
+        desk.endpoint("openstack", new.info),
+        desk.endpoint("libvirt", lab.host.connection_info),
+        "leaver",
+        network_map={"site": "user"},
+        storage_mappings={"default": "default"},
+        destination_environment={"verification": "full"},
+        shutdown_instances=True,
+    )
+    wait_for(lambda: b"coriolis-guest: ready" in lab.console("leaver"), PATIENCE)
+    said = lab.console("leaver").decode(errors="replace")
+    assert "coriolis-guest: boot 2" in said
+    assert f"nic eth0 {MAC}" in said
+    (disk,) = done["transfer_result"]["leaver"]["integrity"]["disks"]
+    assert disk["source_digest"] == disk["target_digest"]
+    assert new.server("leaver").status == "SHUTOFF"
+    assert new.ours() == []
