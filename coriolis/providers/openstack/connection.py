@@ -17,10 +17,6 @@ from coriolis.providers.api import DELEGATION, Context, Invalid, delegation_plug
 from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.keystones import may_speak
 
-#: The newest version that we ask for; the service's own maximum if that is older.
-#: https://docs.openstack.org/nova/latest/reference/api-microversion-history.html and Cinder's
-COMPUTE_MICROVERSION = "2.90"  # Zed and later; no feature of a later one is needed
-VOLUME_MICROVERSION = "3.60"
 _CONNECT_RETRIES = 2
 _STATUS_RETRIES = 3  # of 503; keystoneauth waits longer each time
 _TIMEOUT_SECONDS = 60.0
@@ -149,7 +145,7 @@ def _verify(info: dict[str, Any], context: Context) -> bool | str:
         return False
     if info.get("cacert"):
         path = context.scratch / "openstack-ca.pem"
-        path.write_text(str(info["cacert"]), encoding="ascii")
+        path.write_text(str(info["cacert"]), encoding="utf-8")  # comments may be in any language
         return str(path)
     return (info.get(DELEGATION) or {}).get("cafile") or True
 

@@ -23,6 +23,11 @@ _BY_STATUS: dict[int, type[ProviderError]] = {
     425: Unavailable,
     429: Unavailable,
 }
+#: HTTP status -> what can be done about it.
+_CURES = {
+    401: "; the credentials are wrong, or have ended: give others, or start again",
+    403: "; the credentials lack the right to do this",
+}
 _QUOTA = "quota"  # Nova and Cinder answer 403 or 413 when a quota is used up, and say so only in the text
 
 
@@ -39,7 +44,7 @@ def classify(error: Exception, doing: str) -> ProviderError:
         kind = _BY_STATUS.get(status, Unavailable if status >= 500 else Invalid)
         if status == 403 and _QUOTA in text.lower():
             kind = Conflict
-        cure = "; the credentials lack the right to do this" if status == 403 and kind is Unauthorized else ""
+        cure = _CURES.get(status, "") if kind is Unauthorized else ""
         return kind(f"{doing}: {text} (HTTP {status}){cure}", retry_after_seconds=_retry_after(error))
     if isinstance(error, sdk.NotFoundException | keystone.EndpointNotFound | keystone.catalog.CatalogException):
         return Gone(f"{doing}: {text}")

@@ -9,7 +9,8 @@ from typing import Any
 from coriolis.providers.api import Context, Environment, Option, OptionsOf
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
-from coriolis.providers.openstack.storage import default_type, list_types, list_zones
+from coriolis.providers.openstack.storage import default_type, list_types
+from coriolis.providers.openstack.zones import server_zones, volume_zones
 
 Values = tuple[Any, ...]
 
@@ -70,9 +71,7 @@ def _server_groups(cloud: Cloud) -> Values:
 
 
 def _zones(cloud: Cloud) -> Values:
-    with translated(f"listing the availability zones of {cloud.name}"):
-        zones = list(cloud.sdk.compute.availability_zones())
-    return tuple(sorted(zone.name for zone in zones if (zone.state or {}).get("available", True)))
+    return tuple(server_zones(cloud))
 
 
 def _images(cloud: Cloud) -> Values:
@@ -85,7 +84,7 @@ def _volume_types(cloud: Cloud) -> Values:
 
 
 def _volume_zones(cloud: Cloud) -> Values:
-    return tuple(list_zones(cloud))
+    return tuple(volume_zones(cloud))
 
 
 _MINION: Mapping[str, Callable[[Cloud], Values]] = {

@@ -30,6 +30,7 @@ from coriolis.providers.openstack.nics import NicPlanner
 from coriolis.providers.openstack.quotas import Needs, check_quotas
 from coriolis.providers.openstack.read_checks import reading_concerns
 from coriolis.providers.openstack.source_checks import source_concerns
+from coriolis.providers.openstack.zones import server_zones, volume_zones
 
 GIB = 1 << 30
 #: It is stored with every reference to a server that is not made yet; Nova would take about 48 KiB.
@@ -112,18 +113,13 @@ class OpenStackPlanning:
         return str(found.id)
 
     def _check_zones(self, environment: Environment) -> None:
-        sdk: Any = self._cloud.sdk
-        for field, service in (
-            ("availability_zone", sdk.compute),
-            ("volumes_availability_zone", self._cloud.cinder),
-        ):
+        for field, known in (("availability_zone", server_zones), ("volumes_availability_zone", volume_zones)):
             wanted = str(environment.get(field) or "").partition(":")[0]  # Nova: zone:host, for administrators
             if not wanted:
                 continue
-            with translated("listing availability zones"):
-                zones = {zone.name for zone in service.availability_zones() if zone.state.get("available")}
+            zones = known(self._cloud)
             if wanted not in zones:
-                raise Invalid(f"{field}: {wanted} is not there; there are {', '.join(sorted(zones)) or 'none'}")
+                raise Invalid(f"{field}: {wanted} is not there; there are {', '.join(zones) or 'none'}")
 
     def _rights(self, environment: Environment) -> list[Concern]:
         if ":" not in str(environment.get("availability_zone") or "") or "admin" in self._cloud.roles:
@@ -173,9 +169,8 @@ def volume_type(disk: Disk, mappings: dict[str, Any], environment: Environment, 
         return str(wanted)
     if wanted in types:
         return types[wanted]
-    raise Invalid(
-        f"storage_mappings: there is no volume type {wanted}; there are {', '.join(sorted(types.values())) or 'none'}"
-    )
+    known = ", ".join(sorted(types.values())) or "none"
+    raise Invalid(f"storage_mappings, volume_type: there is no volume type {wanted}; there are {known}")
 
 
 def image_properties(instance: Instance, environment: Environment) -> dict[str, str]:

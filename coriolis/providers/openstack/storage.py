@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Volume types, and the availability zones of volumes."""
+"""Volume types."""
 
 from __future__ import annotations
 
@@ -43,13 +43,6 @@ def default_type(cloud: Cloud) -> str | None:
             return str(cloud.cinder.get_type("default").name)
         except sdk_errors.NotFoundException:
             return None
-
-
-def list_zones(cloud: Cloud) -> list[str]:
-    """Names of the availability zones where volumes can be made."""
-    with translated(f"listing the availability zones of volumes of {cloud.name}"):
-        zones = list(cloud.cinder.availability_zones())
-    return sorted(zone.name for zone in zones if (zone.state or {}).get("available", True))
 
 
 def _properties(one: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 """Cinder volumes for replicated disks. A volume is found again by its key, which is in its metadata.
 
 Of a planned disk: ``storage`` is a volume type's name (None: the cloud's default), ``properties`` may have
-``availability_zone`` and ``image_properties`` (what Nova reads of an image: ``hw_firmware_type`` ...).
+``image_properties`` (what Nova reads of an image: ``hw_firmware_type`` ...).
 """
 
 from __future__ import annotations
@@ -75,8 +75,7 @@ class OpenStackVolumes:
             "name": volume_name(layout.name, disk.disk_id),
             "size": gib(disk.size_bytes),
             "volume_type": disk.storage,
-            "availability_zone": disk.properties.get("availability_zone")
-            or environment.get("volumes_availability_zone"),
+            "availability_zone": environment.get("volumes_availability_zone"),
             "metadata": tags.metadata(key),
         }
         given = {name: value for name, value in wanted.items() if value is not None}
