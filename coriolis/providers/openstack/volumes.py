@@ -28,7 +28,7 @@ from coriolis.providers.openstack.attachments import records, release
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.temporaries import Temporaries
-from coriolis.providers.openstack.transports import direct, minion
+from coriolis.providers.openstack.transports import direct, image, minion
 from coriolis.providers.openstack.transports.choice import choose, needed_of
 from coriolis.providers.openstack.waits import TimedOut, wait_for_status, wait_until
 
@@ -58,6 +58,9 @@ class OpenStackVolumes:
         if disk.boot:
             self._dress(volume, disk)
         wanted = str(environment.get("replica_import_mechanism", "auto"))
+        way = choose(self._cloud, wanted, environment, context, volume_id=str(volume.id))
+        if way == "image":
+            image.check_version(self._cloud)  # before a byte is read
         return Volume(
             disk_id=disk.disk_id,
             ref=str(volume.id),
@@ -65,7 +68,7 @@ class OpenStackVolumes:
             origin=volume.source_volume_id,
             properties={
                 "volume_id": str(volume.id),
-                "transport": choose(self._cloud, wanted, environment, context, volume_id=str(volume.id)),
+                "transport": way,
                 "environment": needed_of(environment),
             },
         )

@@ -43,8 +43,8 @@ def why_not(cloud: Cloud, environment: Environment, context: Context | None) -> 
     """Why no volume of this cloud can be reached directly; None: some can."""
     if not cloud.proven:
         return (
-            "the operator's direct access needs a cloud that proves who it is: without allow_untrusted, cacert and "
-            "endpoint_overrides in the connection info"
+            "the operator's direct access needs a cloud that proves who it is: a plain auth_url, and no "
+            "allow_untrusted, cacert or endpoint_overrides in the connection info"
         )
     if not _allowed(cloud):
         return f"the operator of the workers has not allowed direct access to the storage of {cloud.auth_url}"

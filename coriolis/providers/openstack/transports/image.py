@@ -99,7 +99,7 @@ def writing(cloud: Cloud, volume_id: str, environment: Environment, context: Con
 
     :raises Conflict: a newer attempt writes it. :raises Invalid: Cinder is too old
     """
-    _check_version(cloud)
+    check_version(cloud)
     with staged(context, f"volume-{volume_id}", exclusive=True) as folder:
         with translated(f"asking for volume {volume_id}"):
             volume = cloud.cinder.get_volume(volume_id)
@@ -153,12 +153,15 @@ class _Stage:
         self._note.write_text(json.dumps({"ident": self.ident, "delivered": self._delivered}))
 
 
-def _check_version(cloud: Cloud) -> None:
+def check_version(cloud: Cloud) -> None:
+    """:raises Invalid: nothing can be written in this cloud"""
     with translated(f"asking Cinder of {cloud.name} for its version"):
         endpoint = cloud.cinder.get_endpoint_data()
     newest = tuple(endpoint.max_microversion or ()) if endpoint else ()
     if newest < (3, 68):
-        raise Invalid(f"Cinder of {cloud.name} is older than Yoga: it cannot write an image over a volume")
+        raise Invalid(
+            f"Cinder of {cloud.name} is older than Yoga: it cannot write an image over a volume; use another transport"
+        )
 
 
 def _prepare(
