@@ -117,6 +117,11 @@ def _auth_url(info: dict[str, Any]) -> str:
 
 def _auth(info: dict[str, Any]) -> Any:
     if DELEGATION in info:
+        if info.get("endpoint_overrides"):  # the endpoint may be another user's, who would be sent this one's token
+            raise Invalid(
+                "connection_info: endpoint_overrides are for clouds whose credentials the endpoint has; without "
+                "credentials, the services are where the catalogue says"
+            )
         options = {name: value for name, value in info[DELEGATION].items() if name != "cafile"}
         return loading.get_plugin_loader(delegation_plugin(options)).load_from_options(**options)
     if not info.get("auth_url"):

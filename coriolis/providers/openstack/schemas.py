@@ -65,7 +65,8 @@ _CONNECTION_FIELDS: dict[str, Any] = {
     "endpoint_overrides": {
         "type": "object",
         "title": "Endpoint overrides",
-        "description": "Service type to URL, for clouds whose catalogue names addresses that a worker cannot reach",
+        "description": "Service type to URL, for clouds whose catalogue names addresses that a worker cannot reach. "
+        "Not without credentials",
         "additionalProperties": {"type": "string", "pattern": "^https?://", "maxLength": 2048},
     },
 }

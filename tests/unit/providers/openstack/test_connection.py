@@ -47,6 +47,13 @@ def test_no_user_says_whom_the_operators_credentials_are_shown_to(more: dict[str
     assert _open({**more, "delegation": {**TRUST, "cafile": None}}, tmp_path).sdk.session.verify is True
 
 
+def test_a_users_token_goes_nowhere_that_an_endpoint_says(tmp_path: Path) -> None:
+    overrides = {"volumev3": "https://evil.example"}
+    with pytest.raises(Invalid, match="endpoint_overrides are for clouds whose credentials"):
+        _open({"endpoint_overrides": overrides, "delegation": TRUST}, tmp_path)
+    assert _open({**USER, "endpoint_overrides": overrides}, tmp_path).proven is False
+
+
 @pytest.mark.parametrize(
     ("info", "said"), [({}, "give auth_url"), ({"auth_url": URL}, "give username and password, or an application")]
 )
