@@ -28,6 +28,7 @@ from coriolis.providers.openstack.flavors import delete_flavor, ensure_flavor
 from coriolis.providers.openstack.intent import Intent, from_ref, to_ref
 from coriolis.providers.openstack.ports import delete_ports, ensure_floating_address, ensure_ports
 from coriolis.providers.openstack.tags import metadata, tag
+from coriolis.providers.openstack.volumes import dress
 from coriolis.providers.openstack.writing import give_away
 
 _SERVER_SECONDS = 900.0
@@ -59,6 +60,7 @@ class OpenStackCompute:
         server = None if new else next(iter(self._marked(tag(key))), None)
         if server is None:
             give_away(self._cloud, volumes, context)
+            self._dress(layout, refs)
         planned = layout.properties["flavor"]
         flavor = ensure_flavor(self._cloud, planned, tag(key))
         context.check_cancelled()
@@ -84,6 +86,14 @@ class OpenStackCompute:
         )
         running = server is not None and server.status in power.RUNNING
         return Deployed(ref=to_ref(intent), name=layout.name, running=running)
+
+    def _dress(self, layout: Layout, refs: dict[str, str]) -> None:
+        """The volumes of a replica were made as an earlier plan had it; hardware may have been chosen since."""
+        for disk in layout.disks:
+            if disk.boot:
+                with translated(f"reading volume {refs[disk.disk_id]}"):
+                    volume = self._cloud.cinder.get_volume(refs[disk.disk_id])
+                dress(self._cloud, volume, disk)
 
     def delete(self, ref: Any | None, key: str, context: Context) -> None:
         intent = from_ref(ref) if isinstance(ref, str) else None

@@ -56,7 +56,7 @@ class OpenStackVolumes:
         if volume.size * GIB < disk.size_bytes:
             raise Conflict(f"volume {volume.id} exists and has {volume.size} GiB, not {gib(disk.size_bytes)}")
         if disk.boot:
-            self._dress(volume, disk)
+            dress(self._cloud, volume, disk)
         wanted = str(environment.get("replica_import_mechanism", "auto"))
         way = choose(self._cloud, wanted, environment, context, volume_id=str(volume.id))
         if way == "image":
@@ -119,15 +119,6 @@ class OpenStackVolumes:
         """What Cinder tells its users about what went wrong with a volume; empty when it says nothing."""
         said = last_message(self._cloud, volume_id)
         return said or "Cinder gives no reason; its administrator finds it in the logs of cinder-scheduler and -volume"
-
-    def _dress(self, volume: Any, disk: PlannedDisk) -> None:
-        """Makes it one that servers boot from, of the hardware that was planned."""
-        with translated(f"making volume {volume.id} bootable"):
-            if not volume.is_bootable:
-                self._cloud.cinder.set_volume_bootable_status(volume.id, True)
-            wanted = {name: str(value) for name, value in disk.properties.get("image_properties", {}).items()}
-            if wanted and not wanted.items() <= (volume.volume_image_metadata or {}).items():
-                self._cloud.cinder.set_volume_image_metadata(volume.id, **wanted)
 
     def delete(self, ref: Any | None, key: str, context: Context) -> None:
         uploads = Temporaries(cloud=self._cloud, mark=tags.tag(key), context=context)
@@ -213,6 +204,16 @@ def gib(size_bytes: int) -> int:
 def volume_name(server: str, disk_id: str) -> str:
     """For people: at most 255 characters. Cinder's names need not be unique."""
     return f"{server[:150]}-{_UNPLAIN.sub('_', disk_id)[:80]}"
+
+
+def dress(cloud: Cloud, volume: Any, disk: PlannedDisk) -> None:
+    """Makes a volume (of the SDK) one that servers boot from, of the hardware that was planned."""
+    with translated(f"making volume {volume.id} bootable"):
+        if not volume.is_bootable:
+            cloud.cinder.set_volume_bootable_status(volume.id, True)
+        wanted = {name: str(value) for name, value in disk.properties.get("image_properties", {}).items()}
+        if wanted and not wanted.items() <= (volume.volume_image_metadata or {}).items():
+            cloud.cinder.set_volume_image_metadata(volume.id, **wanted)
 
 
 def find_volumes(cloud: Cloud, key: str) -> list[Any]:

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from coriolis.dataplane.image.filelock import lock_among_us, lock_for_writing
-from coriolis.providers.api import Conflict, Context, Invalid
+from coriolis.providers.api import Conflict, Context, Invalid, PlannedDisk
 from coriolis.providers.openstack.nfs_fence import holders
 from coriolis.providers.openstack.transports.choice import needed_of, transport
 from coriolis.providers.openstack.volume_epochs import EPOCH, epoch_of, refuse_older
-from coriolis.providers.openstack.volumes import gib, volume_name
+from coriolis.providers.openstack.volumes import dress, gib, volume_name
 
 GIB = 1 << 30
 
@@ -116,3 +116,27 @@ def test_who_holds_our_lock_on_a_file(tmp_path: Path) -> None:
         for process in started:
             process.kill()
             process.wait()
+
+
+class TestTheBootVolume:
+    DISK = PlannedDisk(
+        disk_id="root", size_bytes=GIB, boot=True, properties={"image_properties": {"hw_firmware_type": "uefi"}}
+    )
+
+    def _asked(self, **volume: Any) -> list[str]:
+        """What Cinder is asked to change."""
+        asked: list[str] = []
+        cinder = SimpleNamespace(
+            set_volume_bootable_status=lambda _id, _flag: asked.append("bootable"),
+            set_volume_image_metadata=lambda _id, **items: asked.extend(items),
+        )
+        cloud: Any = SimpleNamespace(cinder=cinder)
+        dress(cloud, SimpleNamespace(id="v", **volume), self.DISK)
+        return asked
+
+    def test_is_made_one_with_the_hardware_that_was_planned(self) -> None:
+        assert self._asked(is_bootable=False, volume_image_metadata=None) == ["bootable", "hw_firmware_type"]
+        assert self._asked(is_bootable=True, volume_image_metadata={"hw_firmware_type": "bios"}) == ["hw_firmware_type"]
+
+    def test_is_left_alone_when_it_is_one(self) -> None:
+        assert self._asked(is_bootable=True, volume_image_metadata={"hw_firmware_type": "uefi", "x": "y"}) == []
