@@ -71,17 +71,25 @@ def stop(cloud: Cloud, server: Any, seconds: float, context: Context) -> None:
 
 
 def delete(cloud: Cloud, server: Any, seconds: float, context: Context) -> None:
-    """Until it is gone: its volumes and ports are free then."""
+    """Until it is gone: its volumes and ports are free then. A cloud that keeps deleted servers for a while
+    (``reclaim_instance_interval`` of Nova) would keep them, too: it is asked not to."""
+    forced = False
     with translated(f"removing server {server.name}"):
         cloud.sdk.compute.delete_server(server, ignore_missing=True)
 
     def look() -> bool | None:
+        nonlocal forced
         try:
             found = server_of(cloud, server.id)
         except Gone:
             return True
-        if found.status in ("DELETED", "SOFT_DELETED"):
+        if found.status == "DELETED":
             return True
+        if found.status == "SOFT_DELETED" and not found.task_state and not forced:
+            with translated(f"removing server {server.name} for good"):
+                cloud.sdk.compute.delete_server(server, ignore_missing=True, force=True)
+            forced = True
+            return None
         if found.status == "ERROR" and not found.task_state:
             raise Conflict(f"server {found.name} ({found.id}) cannot be removed: {fault_of(found)}")
         return None
