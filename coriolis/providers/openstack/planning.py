@@ -30,6 +30,7 @@ from coriolis.providers.openstack.nics import NicPlanner
 from coriolis.providers.openstack.quotas import Needs, check_quotas
 from coriolis.providers.openstack.read_checks import reading_concerns
 from coriolis.providers.openstack.source_checks import source_concerns
+from coriolis.providers.openstack.storage import list_types
 from coriolis.providers.openstack.zones import server_zones, volume_zones
 
 GIB = 1 << 30
@@ -132,8 +133,9 @@ class OpenStackPlanning:
     ) -> tuple[PlannedDisk, ...]:
         if not instance.devices.disks:
             raise Invalid(f"instance {instance.name} has no disk to boot from")
-        with translated("listing volume types"):
-            types = {str(one.id): str(one.name) for one in self._cloud.cinder.types()}
+        types: dict[str, str] = {}
+        if environment.get("volume_type") or any(choose_storage(disk, mappings) for disk in instance.devices.disks):
+            types = {str(one.id): str(one.name) for one in list_types(self._cloud)}
         boot = boot_disk(instance)
         return tuple(
             PlannedDisk(
