@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -152,8 +153,10 @@ def _verify(info: dict[str, Any], context: Context) -> bool | str:
         context.log.warning("the certificates of %s are not checked: allow_untrusted is set", info.get("auth_url"))
         return False
     if info.get("cacert"):
-        path = context.scratch / "openstack-ca.pem"
-        path.write_text(str(info["cacert"]), encoding="utf-8")  # comments may be in any language
+        text = str(info["cacert"]).encode()
+        # A task may have two clouds open: neither vouches for the other.
+        path = context.scratch / f"openstack-ca-{hashlib.sha256(text).hexdigest()[:32]}.pem"
+        path.write_bytes(text)
         return str(path)
     return True
 

@@ -39,6 +39,14 @@ def test_a_user_says_which_certificates_his_own_credentials_need(tmp_path: Path)
     assert Path(path).read_text(encoding="utf-8").endswith("-----BEGIN")
 
 
+def test_two_clouds_of_one_task_have_an_authority_each(tmp_path: Path) -> None:
+    paths = {ca: _open({**USER, "cacert": ca}, tmp_path).sdk.session.verify for ca in ("one", "other")}
+    assert {ca: Path(path).read_text(encoding="utf-8") for ca, path in paths.items()} == {
+        "one": "one",
+        "other": "other",
+    }
+
+
 @pytest.mark.parametrize("more", [{}, {"allow_untrusted": True}, {"cacert": "-----BEGIN"}])
 def test_no_user_says_whom_the_operators_credentials_are_shown_to(more: dict[str, Any], tmp_path: Path) -> None:
     found = _open({**more, "delegation": TRUST}, tmp_path)
