@@ -20,7 +20,6 @@ from tests.service.standalone_process import running, wait_for
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.openstack,
-    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
@@ -102,6 +101,7 @@ def test_a_running_server_moves_to_the_new_cloud(desk: Desk, old: Member, new: M
     assert old.ours() == []
 
 
+@pytest.mark.slow
 def test_a_server_that_boots_from_a_volume_moves_with_an_idle_one(desk: Desk, old: Member, new: Member) -> None:
     boot, idle = old.volume("bfv-boot", "fast", content.GUEST_IMAGE), old.volume("bfv-idle", "slow")
     server = old.boot("bfv", ADDRESS, MAC, [boot, idle])
@@ -127,6 +127,7 @@ def test_a_server_that_boots_from_a_volume_moves_with_an_idle_one(desk: Desk, ol
     assert old.ours() == []
 
 
+@pytest.mark.slow
 def test_a_transfer_is_deployed_twice_and_then_in_place(desk: Desk, new: Member, tmp_path: Path) -> None:
     with places.locked("images"):
         guest = build_guest(places.LAB / "images", content.GUEST)
@@ -154,6 +155,7 @@ def test_a_transfer_is_deployed_twice_and_then_in_place(desk: Desk, new: Member,
     assert new.ours() == ["port"] * 3 + ["server"] * 3 + ["volume"] * 3
 
 
+@pytest.mark.slow
 def test_a_server_leaves_the_new_cloud_for_libvirt(desk: Desk, new: Member, lab: Lab) -> None:
     server = new.boot("leaver", ADDRESS, MAC)
     new.until_said(server, "coriolis-guest: ready")
