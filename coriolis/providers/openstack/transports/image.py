@@ -13,6 +13,7 @@ https://docs.openstack.org/api-ref/block-storage/v3/#reimage-a-volume (3.68, Yog
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import uuid
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ def reading(cloud: Cloud, image_id: str, environment: Environment, context: Cont
     kind = _FORMATS.get(str(image.disk_format))
     if kind is None or image.container_format not in ("bare", None):
         raise Invalid(f"image {image_id} is of format {image.disk_format} in {image.container_format}")
-    with staged(context, f"image-{image_id}") as folder:
+    with staged(context, place_of(cloud, "image", image_id)) as folder:
         path = folder / "image"
         fetch(cloud, image, path, context)
         yield ImageSource(path=path, format=kind, folder=folder, identity=f"glance:{image_id}")
@@ -100,7 +101,7 @@ def writing(cloud: Cloud, volume_id: str, environment: Environment, context: Con
     :raises Conflict: a newer attempt writes it. :raises Invalid: Cinder is too old
     """
     check_version(cloud)
-    with staged(context, f"volume-{volume_id}", exclusive=True) as folder:
+    with staged(context, place_of(cloud, "volume", volume_id), exclusive=True) as folder:
         with translated(f"asking for volume {volume_id}"):
             volume = cloud.cinder.get_volume(volume_id)
         refuse_older(epoch_of(volume), volume_id, context)
@@ -151,6 +152,13 @@ class _Stage:
 
     def _write(self) -> None:
         self._note.write_text(json.dumps({"ident": self.ident, "delivered": self._delivered}))
+
+
+def place_of(cloud: Cloud, kind: str, ident: str) -> str:
+    """Name of the staging folder of a thing. An id alone names nothing: a cloud that anybody may run can tell of an
+    image with the id of another project's, and would be given what the worker has of that one already."""
+    whose = hashlib.sha256(f"{cloud.auth_url}\0{cloud.project_id}".encode()).hexdigest()[:16]
+    return f"{kind}-{ident}-{whose}"
 
 
 def check_version(cloud: Cloud) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from keystoneauth1.session import Session
 
 from coriolis.providers.api import Conflict, Context, Unavailable
 from coriolis.providers.openstack.transports import glance_bytes
+from coriolis.providers.openstack.transports.image import place_of
 
 CONTENT = bytes(range(256)) * 4096 + bytes(3 << 20) + b"end"
 
@@ -154,3 +156,19 @@ def test_a_server_that_gives_nothing_is_given_up(server: Server, context: Contex
     server.most = 0
     with pytest.raises(Unavailable):
         glance_bytes.fetch(_cloud(server), Image(), tmp_path / "image", context)
+
+
+def test_what_is_staged_of_one_project_is_nobody_elses() -> None:
+    def place(auth_url: str, project: str, ident: str = "i") -> str:
+        cloud: Any = SimpleNamespace(auth_url=auth_url, project_id=project)
+        return place_of(cloud, "image", ident)
+
+    places = [
+        place("https://a", "p"),
+        place("https://evil", "p"),
+        place("https://a", "q"),
+        place("https://a", "p", "j"),
+    ]
+    assert len(set(places)) == 4
+    assert place("https://a", "p") == places[0]
+    assert all(one.startswith("image-") for one in places)

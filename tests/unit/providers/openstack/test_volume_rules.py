@@ -54,7 +54,7 @@ def test_whoever_comes_back_after_a_newer_writer_is_refused(way: str, tmp_path: 
     cinder = SimpleNamespace(
         get_volume=lambda _id: volume, get_endpoint_data=lambda: SimpleNamespace(max_microversion=(3, 70))
     )
-    cloud: Any = SimpleNamespace(cinder=cinder, name="cloud")
+    cloud: Any = SimpleNamespace(cinder=cinder, name="cloud", auth_url="https://cloud.example", project_id="p")
     context = Context(log=logging.getLogger(), scratch=tmp_path, epoch=7)
     with pytest.raises(Conflict, match="newer attempt"), transport(way).writing(cloud, "v", {}, context):
         pytest.fail("it was let in")
