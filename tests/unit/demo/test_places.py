@@ -38,7 +38,8 @@ def test_stops_processes_with_their_children_and_removes_folders(state: Path) ->
     child = int((state / "log").read_text())
     assert places.running("libvirt")
     places.stop_all()
-    assert process.wait(10) < 0
+    process.wait(10)  # gives no status when stop_all saw it die first
+    assert not places.running("libvirt")
     assert places.wait_until(lambda: not Path(f"/proc/{child}/cmdline").exists() or _zombie(child), 10)
     assert not short.exists()
     assert not state.exists()
