@@ -22,6 +22,7 @@ from coriolis.runtime import local_token
 from tests.integration import libvirt_host
 from tests.integration.database_servers import MariaDb
 from tests.integration.rabbitmq_server import RabbitServer
+from tests.service.interruptions import attempts
 
 SERVICES = ("conductor", "scheduler", "worker", "api")
 LEASE_SECONDS = 6
@@ -111,7 +112,7 @@ class Site:
 
     def attempts(self) -> list[int]:
         """Process ids of the worker's running attempts: the children of its fork server."""
-        return [child for server in children_of(self.processes["worker"].pid) for child in children_of(server)]
+        return attempts(self.processes["worker"].pid)
 
     def stop(self) -> None:
         for name in reversed(SERVICES):
@@ -122,15 +123,6 @@ class Site:
                     process.wait(timeout=20)
                 process.kill()
                 process.wait()
-
-
-def children_of(pid: int) -> list[int]:
-    """Direct children of a process, all threads' (``/proc/PID/task/TID/children``)."""
-    found = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            found += [int(word) for word in path.read_text().split()]
-    return found
 
 
 def free_port() -> int:

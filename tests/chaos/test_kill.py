@@ -22,11 +22,11 @@ import libvirt
 import pytest
 
 from demo import ova
-from tests.chaos.site import Site, await_answer, children_of, running
+from tests.chaos.site import Site, await_answer, running
+from tests.service.interruptions import MIB, await_copied, last_seen, tree
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
-MIB = 1 << 20
 ROUNDS = int(os.environ.get("CORIOLIS_CHAOS_ROUNDS", "20"))
 VICTIMS = ("child", "worker", "conductor", "scheduler", "api", "broker", "database")
 DISKS_MIB = (768, 96)
@@ -89,9 +89,9 @@ def test_ends_well_whatever_is_killed(number: int, site: Site, endpoints: tuple[
     begun = time.monotonic()
     if number % 2:
         time.sleep(seed.uniform(0.0, LAST_MOMENT))
-        before = last_seen(site, migration_id)
+        before = last_seen(site.client, migration_id)
     else:
-        before = await_copied(site, migration_id, seed.randint(*COPIED_MIB) * MIB)
+        before = await_copied(site.client, migration_id, seed.randint(*COPIED_MIB) * MIB)
     moment = time.monotonic() - begun
     attempts = len(site.attempts())
     killed = site.kill(victim)
@@ -125,27 +125,6 @@ def submit(site: Site, endpoints: tuple[str, str]) -> str:
         storage_mappings={"default": "default"},
     ).id
     return created
-
-
-def await_copied(site: Site, migration_id: str, size: int) -> dict[str, int]:
-    """Wait until the running copies have done this many bytes, or the migration has ended: what they have done."""
-    while True:
-        before = last_seen(site, migration_id)
-        if sum(before.values()) >= size or site.client.get_migration(migration_id).status not in ("PENDING", "RUNNING"):
-            return before
-        time.sleep(0.05)
-
-
-def last_seen(site: Site, migration_id: str) -> dict[str, int]:
-    """Bytes that each running copy had done shortly before the kill, by disk."""
-    with contextlib.suppress(Exception):
-        return {
-            update["message"].partition(":")[0]: update["current_step"]
-            for task in site.client.get_migration(migration_id).tasks
-            if task["task_type"] == "REPLICATE_DISKS" and task["status"] == "RUNNING"
-            for update in task["progress_updates"]
-        }
-    return {}
 
 
 def check_bytes(site: Site, migration: Any, disks: list[Path]) -> None:
@@ -212,7 +191,3 @@ def stray_processes(site: Site) -> list[str]:
         if not stray or time.monotonic() > end:
             return stray
         time.sleep(0.5)
-
-
-def tree(pid: int) -> list[int]:
-    return [pid, *(each for child in children_of(pid) for each in tree(child))]

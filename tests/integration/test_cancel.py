@@ -14,9 +14,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,6 +24,7 @@ from tests.integration import tiny_guest
 from tests.integration.libvirt_host import LibvirtHost, running
 from tests.integration.libvirt_lab import Lab
 from tests.service import standalone_process
+from tests.service.interruptions import ENDED, await_stage
 from tests.service.standalone_process import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -42,7 +42,6 @@ STAGES = (
 )
 # A stage may pass between two looks.
 TRIES = 6
-ENDED = ("COMPLETED", "CANCELED", "ERROR")
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -67,18 +66,6 @@ class Move:
             skip_os_morphing=True,
         ).id
         return created
-
-    def tasks(self, migration_id: str) -> list[dict[str, Any]]:
-        return list(self.client.get_migration(migration_id).tasks)
-
-    def await_stage(self, migration_id: str, there: Callable[[dict[str, Any]], bool]) -> bool:
-        """Look until such a task runs (True) or the migration has ended."""
-        while True:
-            migration = self.client.get_migration(migration_id)
-            if any(task["status"] == "RUNNING" and there(task) for task in migration.tasks):
-                return True
-            if migration.status in ENDED:
-                return False
 
     def end(self, migration_id: str) -> str:
         """Wait for the end and check that all is as it has to be then."""
@@ -163,7 +150,7 @@ def move(libvirt_host: LibvirtHost, new_host: LibvirtHost) -> Iterator[Move]:
 def test_cancel_at(move: Move, stage: str, force: bool) -> None:
     for _ in range(TRIES):
         migration_id = move.submit()
-        hit = move.await_stage(migration_id, lambda task: task["task_type"] == stage)
+        hit = await_stage(move.client, migration_id, lambda task: task["task_type"] == stage)
         if hit:
             begun = time.monotonic()
             move.client.cancel_migration(migration_id, force=force)
@@ -178,9 +165,9 @@ def test_force_while_a_cancel_undoes(move: Move) -> None:
     """Force in the midst of the undoing ends what runs and undoes it all the same."""
     for _ in range(TRIES):
         migration_id = move.submit()
-        move.await_stage(migration_id, lambda task: task["task_type"] == "VERIFY_DISKS")
+        await_stage(move.client, migration_id, lambda task: task["task_type"] == "VERIFY_DISKS")
         move.client.cancel_migration(migration_id)
-        hit = move.await_stage(migration_id, lambda task: bool(task["on_error"]))
+        hit = await_stage(move.client, migration_id, lambda task: bool(task["on_error"]))
         if hit:
             move.client.cancel_migration(migration_id, force=True)
         move.end(migration_id)
@@ -192,7 +179,7 @@ def test_force_while_a_cancel_undoes(move: Move) -> None:
 def test_cancel_of_a_target_that_hangs(move: Move) -> None:
     """A platform that answers no more: the cancel waits for it with its undoing, and leaves nothing when it is back."""
     migration_id = move.submit()
-    move.await_stage(migration_id, lambda task: task["task_type"] == "CREATE_INSTANCE_DISKS")
+    await_stage(move.client, migration_id, lambda task: task["task_type"] == "CREATE_INSTANCE_DISKS")
     (daemon,) = [
         int(entry.parent.name)
         for entry in Path("/proc").glob("[0-9]*/comm")

@@ -12,7 +12,7 @@ import dataclasses
 import http.client
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -29,7 +29,8 @@ class Fault:
 
     ``status``: answer so, without asking the service. ``hang``: no answer until ``released``. ``cut_after``: break the
     connection after so many bytes of the request's body, or of the answer's when the request has none. ``lose_answer``:
-    the service does it, and the caller never hears of it.
+    the service does it, and the caller never hears of it. ``hold_answer``: the service does it (then ``reached`` is
+    set), and the caller hears of it when ``released``. ``when``: asked for each request that fits otherwise.
     """
 
     method: str
@@ -39,8 +40,11 @@ class Fault:
     hang: bool = False
     cut_after: int | None = None
     lose_answer: bool = False
+    hold_answer: bool = False
+    when: Callable[[], bool] = lambda: True
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     met: int = 0
+    reached: threading.Event = dataclasses.field(default_factory=threading.Event)
     released: threading.Event = dataclasses.field(default_factory=threading.Event)
 
 
@@ -92,7 +96,8 @@ class Proxy:
         with self._lock:
             self.requests.append((method, path))
             for fault in self.faults:
-                if fault.met < fault.times and fault.method in ("*", method) and re.search(fault.path, path):
+                fits = fault.met < fault.times and fault.method in ("*", method) and re.search(fault.path, path)
+                if fits and fault.when():
                     fault.met += 1
                     return fault
         return None
@@ -146,6 +151,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.lose_answer:
             answer.read()
             raise _CutError
+        if fault and fault.hold_answer:
+            fault.reached.set()
+            fault.released.wait()
         self._copy(answer, None if has_body else cut)
 
     def _copy(self, answer: http.client.HTTPResponse, cut: int | None) -> None:
@@ -197,14 +205,15 @@ def _cut(pieces: Iterator[bytes], after: int | None) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def proxied(cloud: LabCloud, *services: str) -> Iterator[Mapping[str, Proxy]]:
-    """Proxies before these services (nova, cinder, glance ...), and a region, ``faulty_region``, that leads to them.
+def proxied(cloud: LabCloud, *services: str, region: str | None = None) -> Iterator[Mapping[str, Proxy]]:
+    """Proxies before these services (nova, cinder, glance ...), and a region that leads to them, called as
+    ``faulty_region`` tells unless ``region`` names it.
 
     The other services of the region are the real ones. Needs the admin; everything is removed afterwards.
     """
     with contextlib.ExitStack() as stack:
         proxies = {name: stack.enter_context(Proxy(cloud.cloud.spec.port(name)).running()) for name in services}
-        stack.enter_context(_region(cloud, proxies))
+        stack.enter_context(_region(cloud, proxies, region or faulty_region(cloud)))
         yield proxies
 
 
@@ -214,8 +223,7 @@ def faulty_region(cloud: LabCloud) -> str:
 
 
 @contextlib.contextmanager
-def _region(cloud: LabCloud, proxies: Mapping[str, Proxy]) -> Iterator[None]:
-    region = faulty_region(cloud)
+def _region(cloud: LabCloud, proxies: Mapping[str, Proxy], region: str) -> Iterator[None]:
     with cloud.connect() as connection:
         identity = connection.identity
         ids = {service.type: service.id for service in identity.services()}

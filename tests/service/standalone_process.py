@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,24 @@ START_SECONDS = 90.0
 
 @dataclass
 class Standalone:
-    """``environment`` has no token of ours; the command line finds the service by the state directory."""
+    """``environment`` has no token of ours; the command line finds the service by the state directory. ``options``: of
+    its configuration file, by section."""
 
     state: Path
+    options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         config = self.state.parent / "standalone.conf"
-        config.write_text(f"[worker]\nproviders = {','.join(registry.names())}\n")  # the fakes have to be named
+        every = ",".join(registry.names())  # the fakes have to be named
+        worker = {"providers": every, **self.options.get("worker", {})}
+        sections = {**self.options, "worker": worker}
+        config.write_text(
+            "".join(
+                f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in section.items())
+                for name, section in sections.items()
+            )
+        )
         with (self.state.parent / "out").open("ab") as out:
             self.process = subprocess.Popen(
                 [BIN / "coriolis-standalone", "--config-file", config, "--state-dir", self.state, "--port", "0"],
@@ -79,9 +89,9 @@ def wait_for(condition: Callable[[], Any], seconds: float) -> Any:
 
 
 @contextlib.contextmanager
-def running(state: Path) -> Iterator[Standalone]:
+def running(state: Path, options: Mapping[str, Mapping[str, object]] | None = None) -> Iterator[Standalone]:
     """One on a free port. It is killed at the end."""
-    made = Standalone(state)
+    made = Standalone(state, options or {})
     made.start()
     try:
         yield made
