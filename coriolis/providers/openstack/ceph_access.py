@@ -8,7 +8,6 @@ anybody may run, says about "its" volumes never meets that key.
 
 from __future__ import annotations
 
-import configparser
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from coriolis.providers.api import Invalid
 from coriolis.providers.openstack.keystones import same_keystone
+from coriolis.providers.openstack.operator_file import read_sections
 
 #: Environment variable of the worker: the path of the operator's file. Unset: no direct access to Ceph.
 CLUSTERS = "CORIOLIS_OPENSTACK_CEPH_CLUSTERS"
@@ -51,15 +51,8 @@ class Cluster:
 
 def read_clusters(path: str | None) -> tuple[Cluster, ...]:
     """All sections of the operator's file; none without a file. :raises Invalid: it cannot be used; says where"""
-    if not path:
-        return ()
-    parser = configparser.ConfigParser(interpolation=None, default_section="")
-    try:
-        with open(path) as file:
-            parser.read_file(file)
-    except (OSError, configparser.Error, UnicodeDecodeError) as error:
-        raise Invalid(f"the worker's file of Ceph clusters cannot be read: {error}") from None
-    return tuple(_cluster(name, dict(parser[name])) for name in parser.sections())
+    sections = read_sections(path, "Ceph cluster", fields=_FIELDS, needed={"auth_url", "pools"})
+    return tuple(_cluster(name, fields) for name, fields in sections)
 
 
 def find(
@@ -92,14 +85,6 @@ def key_in(keyring: str, user: str) -> str:
 
 
 def _cluster(name: str, fields: dict[str, str]) -> Cluster:
-    unknown = sorted(set(fields) - _FIELDS)
-    if unknown:
-        raise Invalid(
-            f"Ceph cluster [{name}]: unknown fields {', '.join(unknown)}; there are {', '.join(sorted(_FIELDS))}"
-        )
-    for needed in ("auth_url", "pools"):
-        if not fields.get(needed):
-            raise Invalid(f"Ceph cluster [{name}]: give {needed}")
     if fields.get("keyring") and not fields.get("user"):
         raise Invalid(f"Ceph cluster [{name}]: give the user whose key the key ring holds")
     return Cluster(

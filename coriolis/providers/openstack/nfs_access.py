@@ -7,7 +7,6 @@ belongs to one cloud, named by its Keystone, and of what that cloud tells only a
 
 from __future__ import annotations
 
-import configparser
 import os
 import re
 import stat
@@ -18,6 +17,7 @@ from typing import Any
 
 from coriolis.providers.api import Gone, Invalid, Unauthorized
 from coriolis.providers.openstack.keystones import same_keystone
+from coriolis.providers.openstack.operator_file import read_sections
 
 #: Environment variable of the worker: the path of the operator's file. Unset: no direct access to NFS.
 SHARES = "CORIOLIS_OPENSTACK_NFS_SHARES"
@@ -40,15 +40,8 @@ class Share:
 
 def read_shares(path: str | None) -> tuple[Share, ...]:
     """All sections of the operator's file; none without a file. :raises Invalid: it cannot be used; says where"""
-    if not path:
-        return ()
-    parser = configparser.ConfigParser(interpolation=None, default_section="")
-    try:
-        with open(path) as file:
-            parser.read_file(file)
-    except (OSError, configparser.Error, UnicodeDecodeError) as error:
-        raise Invalid(f"the worker's file of NFS shares cannot be read: {error}") from None
-    return tuple(_share(name, dict(parser[name])) for name in parser.sections())
+    sections = read_sections(path, "NFS share", fields=_FIELDS, needed=_FIELDS)
+    return tuple(_share(name, fields) for name, fields in sections)
 
 
 def shares_of(shares: Sequence[Share], auth_url: str) -> tuple[Share, ...]:
@@ -89,13 +82,6 @@ def _is_empty(folder: Path) -> bool:
 
 
 def _share(name: str, fields: dict[str, str]) -> Share:
-    unknown = sorted(set(fields) - _FIELDS)
-    if unknown:
-        known = ", ".join(sorted(_FIELDS))
-        raise Invalid(f"NFS share [{name}]: unknown fields {', '.join(unknown)}; there are {known}")
-    for needed in sorted(_FIELDS):
-        if not fields.get(needed):
-            raise Invalid(f"NFS share [{name}]: give {needed}")
     path = Path(fields["path"])
     if not path.is_absolute():
         raise Invalid(f"NFS share [{name}]: path must begin with /")
