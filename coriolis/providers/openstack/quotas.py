@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from openstack import exceptions
@@ -31,13 +31,14 @@ class Quota:
 class Needs:
     """What one instance takes from the quotas. Names are those of the services; memory is MiB, volumes are GiB."""
 
-    compute: Mapping[str, int]
-    volume: Mapping[str, int]
-    network: Mapping[str, int]
+    compute: Mapping[str, int] = field(default_factory=dict)
+    volume: Mapping[str, int] = field(default_factory=dict)
+    network: Mapping[str, int] = field(default_factory=dict)
 
 
-def check_quotas(cloud: Cloud, needs: Needs) -> list[Concern]:
-    """A blocking concern for each quota that has no room; a plain one where a service does not let us ask."""
+def check_quotas(cloud: Cloud, needs: Needs, *, code: str = "openstack.quota") -> list[Concern]:
+    """A blocking concern of that ``code`` for each quota without room; a plain one where a service does not let us
+    ask."""
     concerns: list[Concern] = []
     asked = (
         ("compute", needs.compute, compute_quotas),
@@ -54,11 +55,11 @@ def check_quotas(cloud: Cloud, needs: Needs) -> list[Concern]:
             message = f"the {service} quotas are not checked: {cloud.name} does not let us read them"
             concerns.append(Concern(code="openstack.quota_unknown", message=message))
             continue
-        concerns += lacking(service, quotas, wanted)
+        concerns += lacking(service, quotas, wanted, code=code)
     return concerns
 
 
-def lacking(service: str, quotas: Mapping[str, Quota], needed: Mapping[str, int]) -> list[Concern]:
+def lacking(service: str, quotas: Mapping[str, Quota], needed: Mapping[str, int], *, code: str) -> list[Concern]:
     """What there is no room for."""
     found = []
     for name, count in sorted(needed.items()):
@@ -69,7 +70,7 @@ def lacking(service: str, quotas: Mapping[str, Quota], needed: Mapping[str, int]
             f"{service} quota {name} of the project is too small: {count} needed, {quota.used} of {quota.limit} used; "
             "free some, or ask an administrator to raise it"
         )
-        found.append(Concern(code="openstack.quota", message=message, blocking=True))
+        found.append(Concern(code=code, message=message, blocking=True))
     return found
 
 

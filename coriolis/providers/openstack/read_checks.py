@@ -4,73 +4,32 @@ moves. What the server itself tells is in `source_checks`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 from coriolis.providers.api import Concern, Context, Disk, Environment, Instance, Invalid
 from coriolis.providers.openstack.connection import Cloud
-from coriolis.providers.openstack.errors import translated
+from coriolis.providers.openstack.quotas import Needs, check_quotas
+from coriolis.providers.openstack.rights import looks_only
 from coriolis.providers.openstack.transports.choice import choose, transport
 
 _GIB = 1 << 30
 _LOCAL = ("root", "ephemeral", "swap")
-_READS_ONLY = frozenset({"reader", "observer", "audit"})
-_UNLIMITED = -1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Room:
-    """What is left of a quota of Cinder, for so many ``things``."""
-
-    things: str
-    limit: int
-    used: int
-
-    def lacks(self, needed: int) -> bool:
-        return self.limit != _UNLIMITED and self.used + needed > self.limit
 
 
 def reading_concerns(cloud: Cloud, instance: Instance, environment: Environment, context: Context) -> list[Concern]:
     volumes = [disk for disk in instance.devices.disks if not disk.id.startswith(_LOCAL)]
     return [
-        *_of_rights(cloud.roles),
+        *looks_only(cloud.roles, "snapshots, and volumes made of them,"),
         *_of_times(instance, volumes),
         *(_of_transports(cloud, instance, environment, context) if volumes else ()),
-        *(of_room(room_of(cloud), volumes) if volumes else ()),
+        *check_quotas(cloud, needs(volumes), code="openstack.source_quota"),
     ]
 
 
-def room_of(cloud: Cloud) -> list[Room]:
-    """Snapshots, volumes and GiB of the project, in this order."""
-    with translated(f"asking Cinder of {cloud.name} for the project's limits"):
-        said = cloud.cinder.get_limits().absolute
-    return [
-        Room(things="snapshots", limit=said.max_total_snapshots, used=said.total_snapshots_used),
-        Room(things="volumes", limit=said.max_total_volumes, used=said.total_volumes_used),
-        Room(things="GiB", limit=said.max_total_volume_gigabytes, used=said.total_gigabytes_used),
-    ]
-
-
-def of_room(room: Iterable[Room], volumes: list[Disk]) -> Iterator[Concern]:
+def needs(volumes: Sequence[Disk]) -> Needs:
     """Each volume is read from a snapshot, and from a volume that is made of it: both count for their size."""
     count, size = len(volumes), sum(-(-disk.size_bytes // _GIB) for disk in volumes)
-    needed = {"snapshots": count, "volumes": count, "GiB": 2 * size}
-    for one in room:
-        if one.lacks(needed[one.things]):
-            message = (
-                f"to be read, {count} volumes need {needed[one.things]} more {one.things} for a while, and the project "
-                f"has {one.used} of {one.limit}: raise the quota or delete something"
-            )
-            yield Concern(code="openstack.source_quota", message=message, blocking=True)
-
-
-def _of_rights(roles: frozenset[str]) -> Iterator[Concern]:
-    if roles and roles <= _READS_ONLY:
-        message = (
-            f"the credentials may only look ({', '.join(sorted(roles))}): snapshots, and volumes made of them, need "
-            "the role member in the project"
-        )
-        yield Concern(code="openstack.rights", message=message, blocking=True)
+    return Needs(volume={"snapshots": count, "volumes": count, "gigabytes": 2 * size})
 
 
 def _of_times(instance: Instance, volumes: list[Disk]) -> Iterator[Concern]:

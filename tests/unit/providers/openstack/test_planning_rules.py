@@ -78,7 +78,9 @@ def test_quotas_without_room_are_named() -> None:
         "instances": Quota(limit=10, used=9),
         "ram": Quota(limit=-1, used=10**6),
     }
-    (found,) = lacking("compute", quotas, {"cores": 2, "instances": 1, "ram": 1024, "unheard_of": 3})
+    needed = {"cores": 2, "instances": 1, "ram": 1024, "unheard_of": 3}
+    (found,) = lacking("compute", quotas, needed, code="openstack.quota")
+    assert found.code == "openstack.quota"
     assert found.blocking
     assert "compute quota cores" in found.message
     assert "2 needed, 9 of 10 used" in found.message
