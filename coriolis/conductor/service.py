@@ -54,6 +54,7 @@ OUTBOX_AGE = Gauge("coriolis_outbox_age_seconds", "How long the first of them ha
 
 RELAY_PAUSE = 1.0  # seconds: what the API writes is announced no later than this
 CLEAN_PAUSE = 60.0
+TRUSTS_GATHER = 2.0  # under load, so often is looked for trusts whose work is over
 GATHER = 0.05  # seconds in which messages that come close together are gathered into one transaction
 
 
@@ -100,7 +101,7 @@ class ConductorService:
         self._minions = Loop("minions", self._minions_turn, settings.poll_seconds, GATHER)
         self._janitor = Loop("janitor", self._janitor_turn, CLEAN_PAUSE)
         self._keystone = keystone
-        self._trusts = Loop("trusts", self._trusts_turn, CLEAN_PAUSE)
+        self._trusts = Loop("trusts", self._trusts_turn, CLEAN_PAUSE, TRUSTS_GATHER)
         self._served: Served | None = None
 
     def start(self) -> None:
@@ -151,6 +152,8 @@ class ConductorService:
     def result(self, request: Result) -> Ack:
         ack = self._results.submit(request)
         self._relay.wake()
+        if self._keystone is not None:
+            self._trusts.wake()  # it may have been the last one of its job
         return ack
 
     def effect(self, request: EffectWrite) -> EffectAck:

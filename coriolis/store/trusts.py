@@ -7,8 +7,8 @@ import datetime as dt
 from collections.abc import Collection
 from dataclasses import asdict
 
+from sqlalchemy import and_, exists, or_, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import exists, or_, select
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
 from sqlalchemy.engine import Connection
@@ -31,6 +31,8 @@ _IN_USE = or_(
     exists(select(schedule.c.id).where(schedule.c.trust_id == trust.c.id)),
     exists(select(minion_pool.c.id).where(minion_pool.c.trust_id == trust.c.id)),
 )
+# A job names its trust in the transaction that stores it, and so does all that is to follow it.
+_WAS_USED = exists(select(execution.c.id).where(execution.c.trust_id == trust.c.id))
 
 
 def insert(conn: Connection, row: Trust) -> None:
@@ -54,9 +56,10 @@ def keystone_ids(conn: Connection, trust_ids: Collection[str]) -> dict[str, str]
 
 
 def unneeded(conn: Connection, before: dt.datetime, limit: int) -> list[Trust]:
-    """At most ``limit`` trusts asked for before then that no unfinished execution, schedule or pool uses,
-    oldest first; also those of which nobody knows whether Keystone made them."""
-    query = select(trust).where(trust.c.created_at < before, ~_IN_USE).order_by(trust.c.created_at, trust.c.id)
+    """At most ``limit`` trusts that no unfinished execution, schedule or pool uses, oldest first: whose work is over,
+    or which were asked for before then; also those of which nobody knows whether Keystone made them."""
+    over = or_(trust.c.created_at < before, and_(trust.c.keystone_id.is_not(None), _WAS_USED))
+    query = select(trust).where(over, ~_IN_USE).order_by(trust.c.created_at, trust.c.id)
     return [load(Trust, row) for row in conn.execute(query.limit(limit))]
 
 

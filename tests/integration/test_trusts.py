@@ -223,6 +223,22 @@ def test_a_trust_lasts_as_long_as_its_execution(site: Site, rig: Rig) -> None:
     assert rig.db.read(executions.latest, [job])[job].trust_id == made
 
 
+def test_a_trust_ends_at_once_with_its_work(site: Site, rig: Rig) -> None:
+    """Only a trust that nothing has used yet waits for a request that may still be under way."""
+    job, unused = transfer(rig), grant(site, rig)
+    caller = Caller(user_id="user", project_id="project", trust_id=grant(site, rig))
+    with rig.db.writer() as conn:
+        execution_commands.start(
+            conn, caller, job, rig.clock(), key="f" * 36, shutdown_instances=False, auto_deploy=False
+        )
+    assert sweep(site, rig) == 0
+    end(rig, job)
+    assert sweep(site, rig) == 1
+    assert keystone_id(rig, unused) in site.in_keystone()
+    later(rig)
+    assert sweep(site, rig) == 1
+
+
 def test_a_trust_lasts_as_long_as_its_schedule_and_what_that_started(site: Site, rig: Rig) -> None:
     job = transfer(rig)
     made = grant(site, rig)

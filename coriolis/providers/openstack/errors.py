@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from keystoneauth1 import exceptions as keystone
 from openstack import exceptions as sdk
@@ -28,7 +29,8 @@ _CURES = {
     401: "; the credentials are wrong, or have ended: give others, or start again",
     403: "; the credentials lack the right to do this",
 }
-_QUOTA = "quota"  # Nova and Cinder answer 403 or 413 when a quota is used up, and say so only in the text
+_QUOTA = "quota"  # services answer 403, 409 or 413 when a quota is used up, and say so only in the text
+_QUOTA_CURE = "; delete what the project does not need, or ask an administrator for more"
 
 
 def status_of(error: BaseException) -> int | None:
@@ -45,7 +47,10 @@ def classify(error: Exception, doing: str) -> ProviderError:
         if status == 403 and _QUOTA in text.lower():
             kind = Conflict
         cure = _CURES.get(status, "") if kind is Unauthorized else ""
-        return kind(f"{doing}: {text} (HTTP {status}){cure}", retry_after_seconds=_retry_after(error))
+        if kind is Conflict and _QUOTA in text.lower():
+            cure = _QUOTA_CURE
+        said = f"{doing}: {text} (HTTP {status}{_of(error, status)}){cure}"
+        return kind(said, retry_after_seconds=_retry_after(error))
     if isinstance(error, sdk.NotFoundException | keystone.EndpointNotFound | keystone.catalog.CatalogException):
         return Gone(f"{doing}: {text}")
     if isinstance(error, keystone.SSLError):
@@ -63,6 +68,16 @@ def _text(error: Exception) -> str:
     """What the service said, on one line."""
     said = getattr(error, "details", None) or getattr(error, "message", None) or str(error) or type(error).__name__
     return " ".join(str(said).split()).rstrip(".")
+
+
+def _of(error: Exception, status: int) -> str:
+    """Who answered, where the fault is the service's own: its operator looks there. Without the query, which may be
+    long."""
+    url = getattr(error, "url", None)
+    if status < 500 or not url:
+        return ""
+    place = urlsplit(str(url))
+    return f" of {place.scheme}://{place.netloc}{place.path}"
 
 
 def _retry_after(error: Exception) -> float | None:

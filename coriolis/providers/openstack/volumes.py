@@ -38,8 +38,9 @@ _CLONE_SECONDS = 7200  # image_seconds, likewise: Cinder may copy all bytes
 _STUCK_SECONDS = 30  # for a volume that is deleted while Cinder is at it
 _UNPLAIN = re.compile(r"[^\w.-]+")
 _MESSAGES_MICROVERSION = "3.5"
-#: Statuses of a volume that Cinder works at: nothing can be asked of it meanwhile.
-_BUSY = ("creating", "downloading", "detaching", "attaching", "retyping", "extending", "uploading", "backing-up")
+#: Statuses of a volume that Cinder works at: nothing can be asked of it meanwhile. Not ``attaching``: a worker that was
+#: killed leaves its volume so, until the attachment is let go of.
+_BUSY = ("creating", "downloading", "detaching", "retyping", "extending", "uploading", "backing-up")
 #: One that failed, and whose removal has begun: another is made.
 _GOING = ("deleting", "error_deleting")
 
@@ -90,13 +91,9 @@ class OpenStackVolumes:
         return self._asked(given, disk)
 
     def _asked(self, given: dict[str, Any], disk: PlannedDisk) -> str:
-        try:
-            with translated(f"making a volume of {given['size']} GiB for disk {disk.disk_id}"):
-                return str(self._cloud.cinder.create_volume(**given).id)
-        except Conflict as error:
-            raise Conflict(
-                f"{error.message}; delete volumes or snapshots of the project, or ask an administrator for more"
-            ) from None
+        doing = f"making volume {given['name']} of {given['size']} GiB for disk {disk.disk_id} in Cinder"
+        with translated(doing):
+            return str(self._cloud.cinder.create_volume(**given).id)
 
     def _ready(self, volume_id: str, environment: Environment, context: Context, *, cloned: bool) -> Any:
         """The volume, available or in use. One that could not be made is deleted. :raises Conflict: that is so"""

@@ -26,9 +26,10 @@ class _Answer(sdk.HttpException):
         (400, "Volume status must be available", Invalid, "status must be available"),
         (401, "The request requires authentication", Unauthorized, "give others, or start again"),
         (403, "Policy doesn't allow this", Unauthorized, "lack the right"),
-        (403, "Quota exceeded for cores", Conflict, "cores (HTTP 403)"),
+        (403, "Quota exceeded for cores", Conflict, "cores (HTTP 403); delete what"),
         (404, "No volume with id", Gone, "No volume"),
-        (409, "IP address already allocated", Conflict, "already allocated"),
+        (409, "IP address already allocated", Conflict, "already allocated (HTTP 409)"),
+        (409, "Quota exceeded for resources: ['port']", Conflict, "ask an administrator for more"),
         (413, "VolumeSizeExceedsAvailableQuota", Conflict, "AvailableQuota"),
         (429, "Too many", Unavailable, "Too many"),
         (500, "Oops", Unavailable, "Oops"),
@@ -65,6 +66,15 @@ def test_when_to_come_back_is_kept() -> None:
     later: dict[str, Any] = {"Retry-After": "7"}
     assert classify(_Answer(429, "later", **later), "asking").retry_after_seconds == 7.0
     assert classify(_Answer(429, "later"), "asking").retry_after_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(500, "(HTTP 500 of http://cinder:8776/v3/volumes)"), (409, "(HTTP 409)")]
+)
+def test_a_fault_of_a_service_names_the_service(status: int, said: str) -> None:
+    error = _Answer(status, "Oops")
+    error.url = "http://cinder:8776/v3/volumes?limit=1"
+    assert said in classify(error, "making a volume").message
 
 
 def test_our_own_errors_are_left_alone() -> None:
