@@ -7,7 +7,8 @@
     serve.py wsgi PORT MODULE:NAME[()] [ARG...]      a WSGI application, under gunicorn on 127.0.0.1
     serve.py wsgi PORT paste:FILE                    the main application of a paste file
 
-The words after the target become ``sys.argv``; ``NAME()`` is called to get the application.
+The words after the target become ``sys.argv``; ``NAME()`` is called to get the application. Each request to a WSGI
+application is noted in ``requests-PORT`` below the folder that ``LAB_LOG`` names: see `watch`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import os
 import sys
 from typing import Any
 
-_PLUGINS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "plugins")
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_PLUGINS = os.path.join(_HERE, "plugins")
 
 
 def attribute(target: str, label: str, words: list[str]) -> Any:
@@ -51,6 +53,9 @@ def serve(port: str, target: str, words: list[str]) -> None:
                 "worker_class": "gthread",
                 "keepalive": 0,
                 "loglevel": "warning",
+                "accesslog": os.path.join(os.environ["LAB_LOG"], f"requests-{port}"),
+                # status, "METHOD URL PROTOCOL" as it came (applications rewrite the path), user agent
+                "access_log_format": "%(s)s\t%(r)s\t%(a)s",
             }
             for key, value in options.items():
                 self.cfg.set(key, value)
@@ -62,6 +67,8 @@ def serve(port: str, target: str, words: list[str]) -> None:
 
 
 def main() -> None:
+    # Its modules would be taken for others of their names: Nova's fake driver imports fixtures, too.
+    sys.path[:] = [path for path in sys.path if path != _HERE]
     mode, label, target, *words = sys.argv[1:]
     if mode == "wsgi":
         serve(label, target, words)
