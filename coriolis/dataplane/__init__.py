@@ -32,7 +32,7 @@ from coriolis.dataplane.errors import (
 from coriolis.dataplane.estimate import Estimate, estimate_disk
 from coriolis.dataplane.export import open_sink, open_source
 from coriolis.dataplane.image import ImageInfo, inspect_image
-from coriolis.dataplane.journal import Mirror
+from coriolis.dataplane.journal import Mirror, finished_digest
 from coriolis.dataplane.types import (
     LEAF_SIZE,
     CopyOptions,
@@ -92,6 +92,7 @@ __all__ = [
     "copy_disk",
     "digest_disk",
     "estimate_disk",
+    "finished_digest",
     "inspect_image",
     "open_sink",
     "open_source",

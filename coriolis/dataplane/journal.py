@@ -69,6 +69,17 @@ def load(path: Path) -> Loaded:
     return parse(path.read_bytes(), path)
 
 
+def finished_digest(path: Path) -> str | None:
+    """The digest of the disk with which a journal's last round ended; None when there is no such journal, or it is
+    damaged, or its last round did not end.
+    """
+    try:
+        last = load(path).round
+    except (FileNotFoundError, JournalError):
+        return None
+    return None if last is None or last.digest is None else last.digest.hex()
+
+
 class Journal:
     """The one writer of a journal. `append` may be called from any thread."""
 

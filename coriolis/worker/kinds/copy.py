@@ -92,7 +92,7 @@ def moved(job: Job, source: dataplane.Source, sink: dataplane.Sink, volume: Volu
             near,
             far,
             journal=path,
-            mirror=_mirror(job, path, volume),
+            mirror=mirror_of(job, path, volume),
             epoch=context.epoch,
             size=size,
             options=options(job),
@@ -144,7 +144,8 @@ def _foretell(job: Job, done: dataplane.CopyResult, rounds: list[Json]) -> Json:
     return history.to_json(found)
 
 
-def _mirror(job: Job, path: Path, volume: Volume) -> dataplane.Mirror | None:
+def mirror_of(job: Job, path: Path, volume: Volume) -> dataplane.Mirror | None:
+    """Where the conductor keeps the journal ``path`` of this task's disk on that volume; None: it does not."""
     if not job.settings.mirror_journals:
         return None
     name = name_of(job.assign.instance, job.item, volume.ref)

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
 from coriolis import dataplane
 from coriolis.domain.errors import Invalid
 from coriolis.domain.model import Json
+from coriolis.providers.api import Volume
 from coriolis.worker.job import Job
 from coriolis.worker.kinds import copy, history, streams
 from coriolis.worker.sequence import Step
@@ -32,7 +34,7 @@ def _verify(job: Job) -> Json:
         return {"disk_id": job.item, "mode": "none"}
     volume = copy.volume_of(job)
     with job.part("destination", "write_blocks").open_sink(volume, job.context) as sink:
-        result = _check(job, sink, job.journal(volume), mode, int(wanted["size"]))
+        result = _check(job, sink, _journal(job, volume, wanted["digest"]), mode, int(wanted["size"]))
     if result.digest is not None and result.digest != wanted["digest"]:
         raise dataplane.Mismatch(f"Disk {job.item}: the volume has the digest {result.digest}, not {wanted['digest']}.")
     job.context.event("INFO", f"Disk {job.item}: {result.leaves_checked} of {result.leaves} MiB compared, all equal.")
@@ -45,9 +47,24 @@ def _verify(job: Job) -> Json:
     }
 
 
-def _check(job: Job, sink: dataplane.Sink, journal: Path, mode: str, size: int) -> dataplane.VerifyResult:
-    """By the journal where this host has it; otherwise the digest of the whole disk must do, of ``size`` bytes: the
-    volume may be larger."""
+def _journal(job: Job, volume: Volume, digest: str) -> Path | None:
+    """That of the round which gave this digest: this host's, if the last round was copied here, or else what the
+    conductor has of it. None: neither has it."""
+    here = job.journal(volume)
+    if dataplane.finished_digest(here) == digest:
+        return here
+    mirror = copy.mirror_of(job, here, volume)
+    if mirror is None:
+        return None
+    mirror.open()
+    fetched = job.context.scratch / "journal"
+    fetched.write_bytes(mirror.read())
+    return fetched if dataplane.finished_digest(fetched) == digest else None
+
+
+def _check(job: Job, sink: dataplane.Sink, journal: Path | None, mode: str, size: int) -> dataplane.VerifyResult:
+    """By the journal, which names what differs; without one, the digest of the whole disk must do, of ``size`` bytes:
+    the volume may be larger."""
     stream = streams.Meter(job)
 
     def progress(now: dataplane.Progress) -> None:
@@ -55,13 +72,13 @@ def _check(job: Job, sink: dataplane.Sink, journal: Path, mode: str, size: int) 
         job.context.progress(job.item, now.done, now.total, copy.rate_text(job.item, now))
 
     cancelled = job.context.cancelled.is_set
-    if journal.exists():
+    if journal is not None:
         return dataplane.verify_disk(
             sink,
             journal=journal,
             mode="sample" if mode == "sample" else "full",
             fraction=_SAMPLE,
-            seed=job.context.epoch,
+            seed=secrets.randbits(64),
             options=copy.options(job),
             progress=progress,
             cancelled=cancelled,
