@@ -98,7 +98,8 @@ def copy_disk(
             ).run()  # fmt: skip
             source_open.check()
             book.finish()
-        assert book.round is not None and book.round.digest is not None  # noqa: PT018 - one fact
+        assert book.round is not None
+        assert book.round.digest is not None
         return CopyResult(
             size=size,
             mode=mode,
@@ -116,10 +117,8 @@ def copy_disk(
 
 def _extents(feed: Feed, source: Source, size: int, *, dirty: bool) -> Iterator[Extent]:
     """The source's, with what did not change marked so when its bitmap or list of changes may be believed."""
-    if not dirty:
-        return feed_extents(feed, size)
-    bitmap = source.bitmap if isinstance(source, NbdSource) else None
-    return iter(source_extents(feed_extents(feed, size, bitmap), source, size))
+    bitmap = source.bitmap if dirty and isinstance(source, NbdSource) else None
+    return iter(source_extents(feed_extents(feed, size, bitmap), source, size, increment=dirty))
 
 
 def _bitmap_base(source: Source) -> str | None:

@@ -45,6 +45,9 @@ __all__ = ["Counters", "Engine", "Policy"]
 #: request, and the C library learns from the longest one that was freed to keep the next ones' memory: without this,
 #: an NBD server of QEMU's spends a third of its time on page faults (glibc's M_MMAP_THRESHOLD is dynamic).
 _FIRST = 4
+#: Between two turns of the loop, which takes a fifth of a second when nothing happens: more than this means that the
+#: process, or its whole host, stood still. Nobody can say then that storage was slow.
+_AWAKE_SECONDS = 5.0
 
 
 class Policy(Protocol):
@@ -86,7 +89,9 @@ class Engine:
         cancelled: CancelCheck | None = None,
         loop: Loop | None = None,
         digest: Callable[[memoryview], bytes] = leaf_digest,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._policy, self._size = policy, size
         self._sources: list[Connection] = sources if isinstance(sources, list) else []
         self._reader = None if isinstance(sources, list) else sources
@@ -110,7 +115,7 @@ class Engine:
         self._records: list[bytes] = []  # settled, not yet stored
         self._unsettled = self._unstored = 0  # bytes: being written, and settled
         self._flushing = False
-        self._now = self._moved = self._stored = time.monotonic()
+        self._now = self._moved = self._stored = clock()
         self._reporter = Reporter(size, counters, progress, options.progress_seconds)
 
     def run(self) -> None:
@@ -214,7 +219,7 @@ class Engine:
         if pace is None:
             return True
         length = sum(part.length for part in run.parts if part.kind not in NOT_READ)
-        if pace.take(length, time.monotonic()):
+        if pace.take(length, self._clock()):
             return True
         if not self._busy:
             self._moved = self._now  # slow because it was told to be
@@ -231,7 +236,7 @@ class Engine:
             covered = slots[low // LEAF_SIZE : (low + length - 1) // LEAF_SIZE + 1]
             for slot in covered:
                 slot.pending += 1
-            then = partial(self._read_done, covered, source, offset, length, time.monotonic())
+            then = partial(self._read_done, covered, source, offset, length, self._clock())
             self._loop.read(source, memory[low : low + length], offset, then=then)
 
     def _read_done(
@@ -239,7 +244,7 @@ class Engine:
     ) -> None:
         if code:
             raise read_error(source, offset, length, code, self._size)
-        now = time.monotonic()
+        now = self._clock()
         self._window.seen(now - start, length, now)
         if self._options.pace is not None:
             self._options.pace.seen(now - start, length, now)
@@ -415,7 +420,9 @@ class Engine:
 
     def _wait(self) -> None:
         self._loop.turn()
-        self._now = time.monotonic()
+        before, self._now = self._now, self._clock()
+        if self._now - before > _AWAKE_SECONDS:
+            self._moved += self._now - before
         if self._cancelled is not None and self._cancelled():
             raise Cancelled("stopped as asked; what is journalled stays, so that the copy can go on later")
         if self._now - self._moved > self._options.stall_seconds:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process that copies one disk and keeps a count of its work in a file, to be killed by a test.
 
-Arguments: source, target, format, journal, epoch, identity, counter file. The counter holds bytes read and written, as
-two 64-bit numbers; it outlives the process.
+Arguments: source, target, format, journal, epoch, identity, counter file, stall timeout. The counter holds bytes read
+and written, as two 64-bit numbers; it outlives the process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ COUNTS = struct.Struct("<QQ")
 
 
 def main(arguments: list[str]) -> None:
-    source, target, format, journal, epoch, identity, counter = arguments
+    source, target, format, journal, epoch, identity, counter, stall = arguments
     fd = os.open(counter, os.O_RDWR | os.O_CREAT, 0o600)
 
     def count(progress: Progress) -> None:
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> None:
         FileSink(path=Path(target), format=DiskFormat(format)),
         journal=Path(journal),
         epoch=int(epoch),
-        options=CopyOptions(progress_seconds=0),
+        options=CopyOptions(progress_seconds=0, stall_seconds=float(stall)),
         progress=count,
     )
 

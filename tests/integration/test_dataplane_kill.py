@@ -51,10 +51,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Copy:
     """One attempt in a process of its own."""
 
-    def __init__(self, source: Path, folder: Path, format: DiskFormat, epoch: int, identity: str = "snap-1") -> None:
+    def __init__(
+        self, source: Path, folder: Path, format: DiskFormat, epoch: int, identity: str = "snap-1", stall: float = 120
+    ) -> None:
         self.counter = folder / f"counter-{epoch}"
         command = [sys.executable, dataplane_child.__file__, str(source), str(folder / "out"), format.value]
-        command += [str(folder / "journal"), str(epoch), identity, str(self.counter)]
+        command += [str(folder / "journal"), str(epoch), identity, str(self.counter), str(stall)]
         root = Path(__file__).parents[2]
         self.process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(root)})
 
@@ -171,6 +173,17 @@ def test_a_frozen_zombie_keeps_its_successor_out_and_stops_when_it_wakes(source:
     assert zombie.process.wait(60) != 0  # StaleEpoch
     copy_disk(ImageSource(path=source, identity="snap-1"), sink, journal=journal, epoch=2)
     assert same(source, sink.path)
+
+
+def test_a_copy_that_stood_still_with_its_host_has_not_stalled(source: Path, tmp_path: Path) -> None:
+    copy = Copy(source, tmp_path, DiskFormat.RAW, 1, stall=6)
+    while copy.counts()[0] < 20 * MIB:
+        time.sleep(0.001)
+    copy.process.send_signal(signal.SIGSTOP)
+    time.sleep(9)
+    copy.process.send_signal(signal.SIGCONT)
+    assert copy.process.wait() == 0
+    assert same(source, tmp_path / "out")
 
 
 def _copy_quickly(path: Path, sink: FileSink, journal: Path) -> None:

@@ -11,6 +11,8 @@ import dataclasses
 import random
 import struct
 import tempfile
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,7 +88,15 @@ class World:
         self.identity = "snap-1"
         self.base: str | None = None
 
-    def attempt(self, trouble: Trouble, *, cancel_after: int | None = None, **options: float) -> str:
+    def attempt(
+        self,
+        trouble: Trouble,
+        *,
+        cancel_after: int | None = None,
+        clock: Callable[[int], float] | None = None,
+        **options: float,
+    ) -> str:
+        """``clock``: the time after so many turns; real time by default."""
         self.epoch += 1
         self.target.leaves.clear()
         loop = MemoryLoop(self.rng, trouble)
@@ -114,6 +124,7 @@ class World:
                 list(sources), list(sinks), policy, len(self.data), options=chosen, counters=counters, loop=loop,
                 progress=partial(self.watch, policy, seen),
                 cancelled=lambda: cancel_after is not None and loop.turns >= cancel_after,
+                clock=time.monotonic if clock is None else lambda: clock(loop.turns),
             ).run()  # fmt: skip
             assert seen[-1].done == len(self.data)
             return book.finish().hex()
@@ -212,3 +223,32 @@ def test_a_command_that_never_ends_is_noticed(seed: int, tmp_path: Path) -> None
         world.attempt(Trouble(hang=1.0), stall_seconds=0.05)
     assert world.attempt(Trouble()) == digest_of(world.data)
     assert world.arrived()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_clock_that_jumps_is_no_stall(seed: int, tmp_path: Path) -> None:
+    """As it does for a process that was stopped, or on a host that slept or was moved."""
+    rng = random.Random(seed)
+    world = World(rng, tmp_path)
+    jumps = sorted(rng.randrange(60) for _ in range(3))
+
+    def clock(turns: int) -> float:
+        return turns * 0.2 + sum(100_000.0 for jump in jumps if turns > jump)
+
+    assert world.attempt(Trouble(), clock=clock, stall_seconds=120.0) == digest_of(world.data)
+    assert world.arrived()
+
+
+@pytest.mark.parametrize("jump", [0.0, 100_000.0])
+def test_a_stall_is_noticed_whatever_the_clock_did(jump: float, tmp_path: Path) -> None:
+    world = World(random.Random(3), tmp_path)
+    turns = 0
+
+    def clock(now: int) -> float:
+        nonlocal turns
+        turns = now
+        return now * 0.2 + (jump if now > 100 else 0.0)
+
+    with pytest.raises(Stalled, match="for 120 s"):
+        world.attempt(Trouble(hang=1.0), clock=clock, stall_seconds=120.0)
+    assert 600 < turns < 1000  # a fifth of a second each
