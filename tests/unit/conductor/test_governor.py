@@ -9,13 +9,16 @@ import pytest
 from prometheus_client import REGISTRY
 
 from coriolis.commands import bandwidth_budgets as commands
+from coriolis.commands import migrations
 from coriolis.commands.bandwidth_budgets import NewBudget
+from coriolis.commands.endpoints import NewEndpoint
+from coriolis.commands.migrations import NewMigration
 from coriolis.conductor import governor
 from coriolis.domain.errors import Invalid, NotFound
 from coriolis.rpc.messages import Assign, AttemptReport, Share, Stream, Sync
-from coriolis.store import executions, purge, streams
+from coriolis.store import executions, purge, regions, streams
 from coriolis.store.rows import BandwidthBudget
-from tests.unit.conductor.rig import Rig
+from tests.unit.conductor.rig import CALLER, Rig
 
 MB = 10**6
 Copies = list[Assign]
@@ -134,6 +137,50 @@ def test_each_scope_matches_its_streams(rig: Rig, two: tuple[Copies, Copies]) ->
         got = sync(rig, two[0], source_host="esx-7", source_storage="slow", destination_storage="fast")
         assert (got != [None, None]) is applies, (scope, target)
         commands.delete(rig.db, made.id)
+
+
+def test_a_link_and_an_endpoint_are_told_by_the_migrations_ends(rig: Rig) -> None:
+    session = rig.worker(kind="ova", regions=("north", "south"))
+    found = rig.db.read(regions.named, ["north", "south"])
+    north, south = found["north"], found["south"]
+    ends = [NewEndpoint(name=r, type="ova", sealed="ciphertext", mapped_regions=(r,)) for r in (north, south)]
+    job = migrations.create(
+        rig.db, CALLER, NewMigration(origin=ends[0], destination=ends[1], instances=("vm",), replication_count=1)
+    )
+    rig.run(until="copy")
+    held = [one for one in rig.held if one.attempt.session_id == session]
+    from_, to = {"source_region": north}, {"destination_region": south}
+    cases: list[tuple[str, dict[str, str], bool]] = [
+        ("link", {**from_, **to}, True),
+        ("link", from_, True),
+        ("link", to, True),
+        ("link", {"source_region": south, "destination_region": north}, False),
+        ("link", {**from_, "destination_region": north}, False),
+        ("endpoint", {"endpoint_id": job.origin_endpoint_id}, True),
+        ("endpoint", {"endpoint_id": job.destination_endpoint_id}, True),
+        ("endpoint", {"endpoint_id": "another"}, False),
+    ]
+    for scope, target, applies in cases:
+        made = budget(rig, scope, target, bytes_per_second=10 * MB)
+        assert (sync(rig, held) != [None] * len(held)) is applies, (scope, target)
+        commands.delete(rig.db, made.id)
+
+
+def test_a_window_that_is_set_while_copies_run_reaches_them_with_two_syncs(
+    rig: Rig, two: tuple[Copies, Copies]
+) -> None:
+    """Where it is the working day already, and then, by another time zone, where it is not yet."""
+    made = budget(rig, bytes_per_second=200 * MB)
+    rig.clock.forward(3 * 3600)  # Thursday, 03:00 in UTC: 08:30 in India, 22:00 on Wednesday in New York
+    for _ in range(2):
+        before = [sync(rig, copies, rate=50 * MB) for copies in two]
+    assert before == [[50 * MB, 50 * MB]] * 2
+    window = {"days": ["thu"], "start": "08:00", "end": "18:00", "bytes_per_second": 4 * MB}
+    for zone, share in (("Asia/Kolkata", MB), ("America/New_York", 50 * MB)):
+        commands.update(rig.db, made.id, {"windows": [window], "time_zone": zone})
+        for _ in range(2):
+            after = [sync(rig, copies, rate=50 * MB) for copies in two]
+        assert after == [[share, share]] * 2, zone
 
 
 def test_a_window_of_the_day_holds_in_its_time_zone(rig: Rig, two: tuple[Copies, Copies]) -> None:

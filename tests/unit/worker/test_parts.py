@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from pathlib import Path
@@ -20,9 +21,12 @@ from coriolis.providers import api
 from coriolis.rpc.messages import Assign, Attempt, Progress
 from coriolis.worker import classify, host, journals, sequence
 from coriolis.worker.channel import LINE_BYTES, Lines
-from coriolis.worker.kinds import KINDS
+from coriolis.worker.effects import Ledger
+from coriolis.worker.job import Job
+from coriolis.worker.kinds import KINDS, copy
 from coriolis.worker.reporter import Reporter
 from coriolis.worker.sequence import FanOut, Step
+from coriolis.worker.settings import WorkerSettings
 
 # ---- reporter
 
@@ -113,6 +117,31 @@ def test_a_clock_that_jumps_does_not_take_the_journal_of_a_running_copy(tmp_path
     assert journals.sweep(tmp_path, far) == []
     book.close()
     assert journals.sweep(tmp_path, far) == ["e"]
+
+
+# ---- what a copy may take
+
+
+@pytest.mark.parametrize(("slots", "window"), [(1, 64), (8, 64), (32, 16), (512, 6)])
+def test_the_copies_of_a_worker_share_its_memory(tmp_path: Path, slots: int, window: int) -> None:
+    settings = WorkerSettings(host="h", state_path=tmp_path, slots=slots, copy_memory_mib=512, copy_requests=6)
+    chosen = copy.options(job(tmp_path, settings))
+    assert chosen.window == window
+    assert slots * chosen.window <= 512 or chosen.window == chosen.requests == 6
+
+
+def job(scratch: Path, settings: WorkerSettings) -> Job:
+    attempt = Attempt(task_id="t", epoch=1, session_id="s")
+    assign = Assign(attempt=attempt, execution_id="e", project_id="p", instance="vm", kind="copy", name="copy")
+    context = api.Context(log=logging.getLogger("test"), scratch=scratch)
+
+    def never(*_words: Any) -> Any:
+        raise AssertionError("it is not asked")
+
+    ledger = Ledger(attempt, (), never)
+    return Job(
+        assign=assign, settings=settings, context=context, ledger=ledger, connect=never, checkpoint=never, ask=never
+    )
 
 
 # ---- classes of errors
