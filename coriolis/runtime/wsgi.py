@@ -16,6 +16,7 @@ from cheroot.makefile import MakeFile
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 
 MAX_HEAD_BYTES = 65536
+_BACKLOG = 1024  # connections that wait to be accepted
 _NO_TLS = (
     b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 48\r\n\r\n"
     b"This port speaks HTTPS, and the request was HTTP"
@@ -107,6 +108,9 @@ class _LateHandshake(BuiltinSSLAdapter):
 class _Server(wsgi.Server):
     head_seconds = 10.0
     body_seconds = 60.0
+    #: cheroot keeps 10 open, and has 5 wait to be accepted. Hundreds of clients that poll would connect anew for each
+    #: request, and the kernel would drop so many of these that some wait for half a minute.
+    keep_alive_conn_limit = 500
 
 
 class WsgiService:
@@ -130,7 +134,9 @@ class WsgiService:
     ) -> None:
         """``head_seconds``: from the first byte of a request to the end of its head; ``body_seconds``: from there to
         the end of its body. ``on_stop``: ends the answers that go on for long."""
-        self._server = _Server((address, port), application, numthreads=threads, server_name=address)
+        self._server = _Server(
+            (address, port), application, numthreads=threads, server_name=address, request_queue_size=_BACKLOG
+        )
         self._server.ConnectionClass = _Connection
         self._server.head_seconds = head_seconds
         self._server.body_seconds = body_seconds

@@ -58,6 +58,34 @@ def test_a_taken_address_is_said_at_once(service: WsgiService) -> None:
         WsgiService(application, address="127.0.0.1", port=service.port, threads=1).bind()
 
 
+def test_many_clients_connect_at_once_and_stay(service: WsgiService) -> None:
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=20)) for _ in range(200)
+        ]
+        for _ in range(2):
+            for client in clients:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            for client in clients:
+                answer = b""
+                while not answer.endswith(b"\r\n\r\nok"):
+                    got = client.recv(4096)
+                    assert got, answer
+                    answer += got
+                assert answer.startswith(b"HTTP/1.1 200")
+                assert b"connection: close" not in answer.lower()
+
+
+def test_none_is_turned_away_while_the_service_is_busy() -> None:
+    """The kernel drops whoever comes to a full queue, and the client tries again after seconds only."""
+    service = WsgiService(application, address="127.0.0.1", port=0, threads=1)
+    service.bind()  # nobody accepts yet
+    with contextlib.ExitStack() as stack:
+        for _ in range(200):
+            stack.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=10))
+    service.stop()
+
+
 @pytest.fixture
 def hurried() -> Iterator[WsgiService]:
     """One thread, and little patience."""
