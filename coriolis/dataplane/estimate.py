@@ -37,10 +37,16 @@ def estimate_disk(source: Source, *, options: CopyOptions | None = None) -> Esti
                 connection.close()
 
 
-def source_extents(extents: Iterable[Extent], source: Source, size: int) -> Iterable[Extent]:
-    """``extents`` of an open source, with what its list of changes adds; what lies behind the list is read."""
-    changes = source.changes if isinstance(source, NbdSource) else None
-    return extents if changes is None else overlay(extents, fill(clip(changes, 0, size), size, Kind.DATA))
+def source_extents(extents: Iterable[Extent], source: Source, size: int, *, increment: bool = True) -> Iterable[Extent]:
+    """``extents`` of an open source, with what its lists add: that of allocation, and that of changes where only the
+    ``increment`` is wanted. What lies behind a list is read.
+    """
+    if not isinstance(source, NbdSource):
+        return extents
+    for listed in (source.allocation, source.changes if increment else None):
+        if listed is not None:
+            extents = overlay(extents, fill(clip(listed, 0, size), size, Kind.DATA))
+    return extents
 
 
 def tally(extents: Iterable[Extent], size: int) -> Estimate:

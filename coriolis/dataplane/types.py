@@ -66,7 +66,8 @@ class NbdSource:
     ``uri``: an NBD URI, e.g. ``nbd+unix:///sda?socket=/run/x/sock``. ``bitmap``: the name of a dirty bitmap
     (without the ``qemu:dirty-bitmap:`` prefix) that marks what changed since the snapshot
     ``base_identity``; ``changes``: the same as a list over the whole disk (see `changes`), where the platform
-    has no bitmap. ``size``: what the caller believes the disk's size to be; a shorter export is
+    has no bitmap; ``allocation``: what is DATA and what is ZERO, as a list over the whole disk, where the server
+    does not tell. ``size``: what the caller believes the disk's size to be; a shorter export is
     refused. ``identity``: a token that changes whenever the bytes may have changed (a snapshot or
     checkpoint id). Without it a later call never trusts earlier bytes: it reads everything again and writes
     what differs. ``channel``: opens a shorter way to the same bytes than ``uri``; raises `DataplaneError`.
@@ -75,6 +76,7 @@ class NbdSource:
     uri: str
     bitmap: str | None = None
     changes: tuple[Extent, ...] | None = dataclasses.field(default=None, repr=False)
+    allocation: tuple[Extent, ...] | None = dataclasses.field(default=None, repr=False)
     base_identity: str | None = None
     size: int | None = None
     identity: str | None = None

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import shutil
@@ -53,6 +54,12 @@ class Volume:
     def create(self, size: int = 64 * MIB) -> Volume:
         self.ceph.rbd("create", f"volumes/{self.name}", "--size", f"{size}B")
         return self
+
+    def copy(self, snapshot: str) -> Volume:
+        """A new volume that shows a snapshot of this one, as Cinder makes it to be read."""
+        made = Volume(self.ceph)
+        made.change(["clone", self.name, snapshot])
+        return made
 
     @property
     def info(self) -> dict[str, Any]:
@@ -106,11 +113,21 @@ class Volume:
 
     def content(self, snapshot: str | None = None) -> bytes:
         """All bytes, as ``rbd export`` gives them."""
+        with self._exported(snapshot) as path:
+            return path.read_bytes()
+
+    def digest(self) -> str:
+        """SHA-256 of all bytes, for large ones."""
+        with self._exported() as path, path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @contextlib.contextmanager
+    def _exported(self, snapshot: str | None = None) -> Iterator[Path]:
         spec = f"volumes/{self.name}" + (f"@{snapshot}" if snapshot else "")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "raw"
             self.ceph.rbd("export", "--no-progress", spec, str(path))
-            return path.read_bytes()
+            yield path
 
     def allocated(self) -> list[tuple[int, int]]:
         """(offset, length) of what was ever written."""

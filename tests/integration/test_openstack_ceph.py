@@ -9,6 +9,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from coriolis.providers.openstack.ceph_access import Cluster, find
 from coriolis.providers.openstack.rbd import (
     RbdImage,
     never_written,
-    of_volume,
     rbd_of,
     reading,
     snapshot_name,
@@ -172,11 +172,10 @@ def test_a_new_volume_is_written_and_is_what_glance_reads(mine: Member, tmp_path
 def test_a_clone_of_an_image_is_read_in_rounds_while_it_is_in_use(mine: Member, tmp_path: Path) -> None:
     data = random.Random(1).randbytes(24 * MIB)
     volume = mine.volume(image_id=mine.image(data))
-    first = mine.snapshot(volume)
-    image = of_volume(mine.image_of(mine.volume(snapshot_id=first)), volume)  # as for one that is in use
+    image, first = mine.image_of(volume), mine.snapshot(volume)
     sink, journal = FileSink(path=tmp_path / "out"), tmp_path / "journal"
-    with reading(image, snapshot_name(first), context(tmp_path)) as source:
-        copy_disk(source, sink, journal=journal, epoch=1)
+    with reading(mine.image_of(mine.volume(snapshot_id=first)), context(tmp_path)) as found:
+        copy_disk(replace(found, identity=first), sink, journal=journal, epoch=1)
     wanted = bytearray(data.ljust(GIB, b"\0"))
     check_same(sink.path.read_bytes(), bytes(wanted))
     with writing(image, context(tmp_path)) as disk:
@@ -185,8 +184,9 @@ def test_a_clone_of_an_image_is_read_in_rounds_while_it_is_in_use(mine: Member, 
     for offset, piece in pieces:
         wanted[offset : offset + len(piece)] = piece
     second = mine.snapshot(volume)
-    with reading(image, snapshot_name(second), context(tmp_path), since=snapshot_name(first)) as source:
-        result = copy_disk(source, sink, journal=journal, epoch=1)
+    copy = mine.image_of(mine.volume(snapshot_id=second))
+    with reading(copy, context(tmp_path), since=snapshot_name(first)) as found:
+        result = copy_disk(replace(found, identity=second, base_identity=first), sink, journal=journal, epoch=1)
     assert result.mode == "dirty"
     assert result.bytes_read <= 8 * MIB  # an object of a clone becomes its own at its first change
     check_same(sink.path.read_bytes(), bytes(wanted))
@@ -199,7 +199,8 @@ def test_a_volume_that_a_guest_has_is_not_written(mine: Member, tmp_path: Path) 
     mine.give(mine.server(), volume)
     with pytest.raises(Conflict, match="attached to a server"), writing(image, context(tmp_path)):
         pass
-    with reading(image, snapshot_name(mine.snapshot(volume)), context(tmp_path)) as source:
+    copy = mine.image_of(mine.volume(snapshot_id=mine.snapshot(volume)))
+    with reading(copy, context(tmp_path)) as source:
         assert source.size == GIB
 
 

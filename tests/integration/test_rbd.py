@@ -17,10 +17,10 @@ from typing import Any
 import nbd
 import pytest
 
-from coriolis.dataplane import FileSink, ImageSource, Kind, copy_disk, verify_disk
+from coriolis.dataplane import Extent, FileSink, ImageSource, Kind, copy_disk, verify_disk
 from coriolis.providers.api import Conflict, Gone, Unauthorized, Unavailable
 from coriolis.providers.contract.blocks import attached, check_same, read_source, write_sink
-from coriolis.providers.openstack.rbd import changes, never_written, reading, reading_copy, stop_writer, writing
+from coriolis.providers.openstack.rbd import never_written, reading, stop_writer, writing
 from tests.integration.rbd_cluster import MIB, Volume, context, running
 from tests.lab import ceph as lab
 
@@ -47,7 +47,7 @@ class TestReading:
     @pytest.mark.parametrize("conf", [True, False], ids=["its-ceph.conf", "monitors-of-cinder"])
     def test_reads_a_snapshot_while_the_volume_goes_on(self, volume: Volume, tmp_path: Path, conf: bool) -> None:
         volume.change(["write", 3, 700_001, 1], ["write", 20 * MIB, 5 * MIB, 2], ["snap", "one"])
-        with reading(volume.image(conf=conf), "one", context(tmp_path)) as source:
+        with reading(volume.copy("one").image(conf=conf), context(tmp_path)) as source:
             volume.change(["write", 0, 9 * MIB, 3], ["discard", 20 * MIB, 4 * MIB])
             found = read_source(source, 64 * MIB)
         assert source.size == 64 * MIB
@@ -55,52 +55,39 @@ class TestReading:
 
     def test_holes_are_told_and_not_read(self, volume: Volume, tmp_path: Path) -> None:
         volume.change(["write", 20 * MIB, MIB, 2], ["snap", "one"])
-        with reading(volume.image(), "one", context(tmp_path)) as source:
+        with reading(volume.copy("one").image(), context(tmp_path)) as source:
             result = copy_disk(source, FileSink(path=tmp_path / "out"), journal=tmp_path / "journal", epoch=1)
         assert result.bytes_read <= 4 * MIB  # an object of Ceph
         check_same((tmp_path / "out").read_bytes(), volume.content("one"))
 
-    def test_the_identity_is_of_one_snapshot(self, volume: Volume, tmp_path: Path) -> None:
-        volume.change(["snap", "one"], ["snap", "two"])
-        names = set()
-        for snapshot in ("one", "two", "one"):
-            with reading(volume.image(), snapshot, context(tmp_path)) as source:
-                names.add(source.identity)
-        assert len(names) == 2
-
     def test_the_key_is_in_no_arguments(self, ceph: lab.Ceph, volume: Volume, tmp_path: Path) -> None:
-        volume.change(["snap", "one"])
         key = ceph.key("coriolis")
         other = Volume(ceph).create()
-        with reading(volume.image(), "one", context(tmp_path)), writing(other.image(), context(tmp_path)):
+        with reading(volume.image(), context(tmp_path)), writing(other.image(), context(tmp_path)):
             servers = [seen for seen in map(_seen, _children()) if b"qemu-nbd" in seen]
             assert len(servers) == 2
             assert not any(key.encode() in seen for seen in servers)
         assert key not in repr(volume.image())
 
-    def test_what_is_not_there_is_gone(self, ceph: lab.Ceph, volume: Volume, tmp_path: Path) -> None:
-        with pytest.raises(Gone, match="no snapshot"), reading(volume.image(), "none", context(tmp_path)):
-            pass
-        with pytest.raises(Gone, match="does not exist"), reading(Volume(ceph).image(), "one", context(tmp_path)):
+    def test_what_is_not_there_is_gone(self, ceph: lab.Ceph, tmp_path: Path) -> None:
+        with pytest.raises(Gone, match="does not exist"), reading(Volume(ceph).image(), context(tmp_path)):
             pass
         with pytest.raises(Gone), writing(Volume(ceph).image(), context(tmp_path)):
             pass
         stop_writer(Volume(ceph).image(), context(tmp_path))
 
     def test_a_wrong_key_says_so(self, volume: Volume, ceph: lab.Ceph, tmp_path: Path) -> None:
-        volume.change(["snap", "one"])
         image = dataclasses.replace(volume.image(), key=ceph.key("glance"))
-        with pytest.raises(Unauthorized, match="key is wrong"), reading(image, "one", context(tmp_path)):
+        with pytest.raises(Unauthorized, match="key is wrong"), reading(image, context(tmp_path)):
             pass
         other = dataclasses.replace(volume.image(), key=ceph.key("glance"), user="glance")  # no rights on the pool
-        with pytest.raises(Unauthorized), reading(other, "one", context(tmp_path)):
+        with pytest.raises(Unauthorized), reading(other, context(tmp_path)):
             pass
 
     def test_a_silent_cluster_is_unavailable(self, ceph: lab.Ceph, volume: Volume, tmp_path: Path) -> None:
-        volume.change(["snap", "one"])
         ceph.pause("mon")
         try:
-            with pytest.raises(Unavailable), reading(volume.image(), "one", context(tmp_path)):
+            with pytest.raises(Unavailable), reading(volume.image(), context(tmp_path)):
                 pass
         finally:
             ceph.resume("mon")
@@ -225,7 +212,7 @@ class TestChanges:
             volume.change(["flatten"])
         volume.change(*_steps(dice, 32 * MIB), ["snap", "two"])
         before, after = volume.content("one"), volume.content("two")
-        listed = changes(volume.image(), "one", "two", context(tmp_path))
+        listed = _changes(volume, tmp_path)
         assert listed[0].offset == 0
         assert listed[-1].end == len(after)
         for extent in listed:
@@ -253,53 +240,45 @@ class TestChanges:
             ["snap", "two"],
         )
         before, after = volume.content("one"), volume.content("two")
-        listed = changes(volume.image(), "one", "two", context(tmp_path))
+        listed = _changes(volume, tmp_path)
         patched = bytearray(before.ljust(len(after), b"\1")[: len(after)])
         for extent in listed:
             if extent.kind is not Kind.UNCHANGED:
                 patched[extent.offset : extent.end] = after[extent.offset : extent.end]
         check_same(bytes(patched), after)
 
-    def test_only_changes_travel(self, volume: Volume, tmp_path: Path) -> None:
+    def test_only_they_travel(self, volume: Volume, tmp_path: Path) -> None:
         sink, journal = FileSink(path=tmp_path / "out"), tmp_path / "journal"
         volume.change(["write", 0, 48 * MIB, 1], ["snap", "one"])
-        with reading(volume.image(), "one", context(tmp_path)) as source:
-            copy_disk(source, sink, journal=journal, epoch=1)
         volume.change(
             ["write", 5 * MIB, 100, 2], ["write", 60 * MIB, MIB, 3], ["discard", 32 * MIB, 4 * MIB], ["snap", "two"]
         )
-        with reading(volume.image(), "two", context(tmp_path), since="one") as source:
-            result = copy_disk(source, sink, journal=journal, epoch=1)
-        assert result.mode == "dirty"
-        assert result.bytes_read <= 4 * MIB
-        check_same(sink.path.read_bytes(), volume.content("two"))
-
-    def test_only_changes_travel_from_a_copy_of_a_snapshot(
-        self, ceph: lab.Ceph, volume: Volume, tmp_path: Path
-    ) -> None:
-        sink, journal = FileSink(path=tmp_path / "out"), tmp_path / "journal"
-        volume.change(["write", 0, 48 * MIB, 1], ["snap", "one"], ["write", 9 * MIB, 100, 2], ["snap", "two"])
         for snapshot, since in (("one", None), ("two", "one")):
-            copy = Volume(ceph)
-            copy.change(["clone", volume.name, snapshot])
-            with reading_copy(copy.image(), context(tmp_path), since=since) as found:
+            with reading(volume.copy(snapshot).image(), context(tmp_path), since=since) as found:
                 source = dataclasses.replace(found, identity=snapshot, base_identity=since)
                 result = copy_disk(source, sink, journal=journal, epoch=1)
             check_same(sink.path.read_bytes(), volume.content(snapshot))
-        assert (result.mode, result.bytes_read <= 4 * MIB) == ("dirty", True)
-        with reading_copy(copy.image(), context(tmp_path), since="gone") as found:
-            assert found.changes is None
-        copy.change(["flatten"])
-        with reading_copy(copy.image(), context(tmp_path), since="one") as found:
-            assert found.changes is None
+        assert result.mode == "dirty"
+        assert MIB <= result.bytes_read <= 4 * MIB
 
-    def test_an_earlier_snapshot_that_is_gone(self, volume: Volume, tmp_path: Path) -> None:
+    def test_are_not_known_when_the_earlier_snapshot_is_gone(self, volume: Volume, tmp_path: Path) -> None:
         volume.change(["write", 0, MIB, 1], ["snap", "two"])
-        with pytest.raises(Gone, match="one"):
-            changes(volume.image(), "one", "two", context(tmp_path))
-        with reading(volume.image(), "two", context(tmp_path), since="one") as source:
+        with reading(volume.copy("two").image(), context(tmp_path), since="one") as source:
             assert source.changes is None
-            assert source.base_identity is None
+
+    def test_are_not_known_of_a_copy_that_was_flattened(self, volume: Volume, tmp_path: Path) -> None:
+        volume.change(["snap", "one"], ["write", 0, MIB, 1], ["snap", "two"])
+        copy = volume.copy("two")
+        copy.change(["flatten"])
+        with reading(copy.image(), context(tmp_path), since="one") as source:
+            assert source.changes is None
+
+
+def _changes(volume: Volume, folder: Path) -> tuple[Extent, ...]:
+    """From its snapshot "one" to "two"."""
+    with reading(volume.copy("two").image(), context(folder), since="one") as source:
+        assert source.changes is not None
+        return source.changes
 
 
 def _of_kind(ceph: lab.Ceph, kind: str, dice: random.Random) -> Volume:
@@ -308,9 +287,7 @@ def _of_kind(ceph: lab.Ceph, kind: str, dice: random.Random) -> Volume:
         return Volume(ceph).create(32 * MIB)
     parent = Volume(ceph).create(32 * MIB)
     parent.change(*_steps(dice, 32 * MIB), ["snap", "snap"])
-    clone = Volume(ceph)
-    clone.change(["clone", parent.name, "snap"])
-    return clone
+    return parent.copy("snap")
 
 
 def _steps(dice: random.Random, size: int) -> list[list[Any]]:

@@ -50,7 +50,7 @@ class OpenStackSources:
         earlier = rbd.snapshot_name(str(since)) if since and disk.changes_since else None
         with attached(self._cloud, volume, context) as info:
             image = direct.ceph_image(self._cloud, volume, info)
-            with rbd.reading_copy(image, context, since=earlier) as found:
+            with rbd.reading(image, context, since=earlier) as found:
                 known = found.changes is not None
                 yield replace(found, identity=disk.identity, base_identity=disk.changes_since if known else None)
 

@@ -75,7 +75,7 @@ def reading(cloud: Cloud, volume_id: str, environment: Environment, context: Con
         if isinstance(found, _File):
             yield ImageSource(path=found.path, format=found.format, folder=found.share.path)
             return
-        with rbd.reading_copy(found, context) as export:
+        with rbd.reading(found, context) as export:
             yield export
 
 
