@@ -146,6 +146,27 @@ def test_a_changed_target_is_found_and_named(raw: Path, tmp_path: Path) -> None:
     assert caught.value.extents == ((7 * MIB, 2 * MIB), (30 * MIB, MIB))
 
 
+def test_a_sample_reads_its_share_and_finds_what_is_in_it(tmp_path: Path) -> None:
+    raw, sink, journal = tmp_path / "dense.raw", FileSink(path=tmp_path / "out"), tmp_path / "journal"
+    raw.write_bytes(b"".join(bytes([number + 1]) * MIB for number in range(64)))
+    copy_disk(ImageSource(path=raw), sink, journal=journal, epoch=1)
+    result = verify_disk(sink, journal=journal, mode="sample", fraction=1 / 16, seed=1)
+    assert (result.mode, result.leaves, result.leaves_checked) == ("sample", 64, 4)
+    assert result.bytes_read == 4 * MIB
+    assert result.digest is None
+    with open(sink.path, "r+b") as file:
+        for number in range(64):
+            file.seek(number * MIB + 77)
+            file.write(b"\0")
+    found = []
+    for seed in (1, 2):
+        with pytest.raises(Mismatch) as caught:
+            verify_disk(sink, journal=journal, mode="sample", fraction=1 / 16, seed=seed)
+        assert sum(length for _, length in caught.value.extents) == 4 * MIB
+        found.append(caught.value.extents)
+    assert found[0] != found[1]
+
+
 # -- images that must not be opened
 
 
@@ -322,5 +343,4 @@ def test_the_size_of_a_hole_costs_nothing(tmp_path: Path) -> None:
     assert result.bytes_read <= MIB
     assert result.bytes_read + result.bytes_skipped == 2 << 40
     assert (tmp_path / "journal").stat().st_size < 4096
-    assert result.seconds < 60
     assert verify_disk(sink, journal=tmp_path / "journal").digest == result.digest

@@ -8,8 +8,11 @@ import random
 import shutil
 import struct
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import nbd
 import pytest
 
 from coriolis.dataplane import (
@@ -21,12 +24,14 @@ from coriolis.dataplane import (
     NbdSource,
     copy_disk,
     digest_disk,
+    open_sink,
     open_source,
     verify_disk,
 )
 from coriolis.dataplane.filesystem import FreeMap, find_free, lvm
 from tests.integration.dataplane_disks import MIB, run
 from tests.integration.filesystem_disks import FILE_SYSTEMS, MISSING, check, make, mounted, partitioned, rubbish
+from tests.perf.contest import nbd_server
 
 pytestmark = [
     pytest.mark.integration,
@@ -265,6 +270,55 @@ def test_rounds(tmp_path: Path, kind: str) -> None:
     whole = copy(image, out, identity="3", options=CopyOptions())  # switched off: the old bytes come, too
     assert whole.bytes_saved == 0
     assert digest_disk(ImageSource(path=image)).digest == whole.digest == digest_disk(ImageSource(path=out)).digest
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_a_round_by_dirty_bitmap(tmp_path: Path, kind: str) -> None:
+    """What was written to space that is free by now is left out, too; what did not change stays as it is."""
+    raw, image, out = tmp_path / "disk.raw", tmp_path / "disk.qcow2", tmp_path / "out.raw"
+    files = make(raw, kind)
+    run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(image))
+    run("qemu-img", "bitmap", "--add", "-g", "65536", str(image), "b1")
+    with exported(image, bitmap=None) as uri:
+        first = copy(NbdSource(uri=uri, identity="1"), out)
+    assert (first.mode, first.bytes_saved > 200 * MIB) == ("full", True)
+    before = raw.read_bytes()
+    with mounted(raw, kind) as top:
+        for number in range(8):
+            files[f"folder0/new{number}"] = os.urandom(MIB)
+            (top / f"folder0/new{number}").write_bytes(files[f"folder0/new{number}"])
+        (top / "gone").write_bytes(os.urandom(24 * MIB))
+        os.sync()
+        (top / "gone").unlink()
+    changed = write_what_differs(image, before, raw.read_bytes())
+    with exported(image, bitmap="b1") as uri:
+        source = NbdSource(uri=uri, identity="2", bitmap="b1", base_identity="1")
+        second = copy(source, out)
+    assert (second.mode, second.round) == ("dirty", 2)
+    assert changed > 32 * MIB
+    assert second.bytes_saved > 20 * MIB
+    assert second.bytes_read < changed - second.bytes_saved + MIB
+    check(out, kind, files)
+    assert verify_disk(FileSink(path=out), journal=out.with_suffix(".journal")).digest == second.digest
+
+
+@contextmanager
+def exported(image: Path, *, bitmap: str | None) -> Iterator[str]:
+    with nbd_server(image, format="qcow2", options=["-B", bitmap] if bitmap else []) as (uri, _):
+        yield uri
+
+
+def write_what_differs(image: Path, before: bytes, after: bytes) -> int:
+    """As the guest of a QCOW2 would have; gives the bytes."""
+    places = [at for at in range(0, len(after), 65536) if before[at : at + 65536] != after[at : at + 65536]]
+    with open_sink(FileSink(path=image, format=DiskFormat.QCOW2, create=False)) as export:  # it ends well
+        handle = nbd.NBD()
+        handle.connect_uri(export.uri)
+        for at in places:
+            handle.pwrite(after[at : at + 65536], at)
+        handle.flush()
+        handle.shutdown()
+    return len(places) * 65536
 
 
 @pytest.mark.parametrize("format", ["qcow2", "vmdk"])
