@@ -9,7 +9,10 @@ from openstack import resource
 
 from coriolis.client.record import Paged, Record
 
-FINAL = frozenset({"COMPLETED", "ERROR", "CANCELED"})
+# All of the wire contract, also those that only the existing server has.
+FINAL = frozenset(
+    {"COMPLETED", "ERROR", "ERROR_ALLOCATING_MINIONS", "CANCELED", "CANCELED_FOR_DEBUGGING", "DEADLOCKED"}
+)
 
 
 class Job(Record):
@@ -31,6 +34,7 @@ class Job(Record):
     instance_osmorphing_minion_pool_mappings = resource.Body("instance_osmorphing_minion_pool_mappings", type=dict)
     notes = resource.Body("notes")
     status = resource.Body("last_execution_status")
+    message = resource.Body("message")
     tasks = resource.Body("tasks", type=list)
     info = resource.Body("info", type=dict)
     transfer_result = resource.Body("transfer_result", type=dict)

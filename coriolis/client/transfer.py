@@ -50,6 +50,7 @@ class TransferExecution(Record):
     number = resource.Body("number", type=int)
     type = resource.Body("type")
     status = resource.Body("status")
+    message = resource.Body("message")
     tasks = resource.Body("tasks", type=list)
     shutdown_instances = resource.Body("shutdown_instances", type=bool)
     auto_deploy = resource.Body("auto_deploy", type=bool)

@@ -178,6 +178,8 @@ def followed(wait: Callable[..., Any]) -> Any:
             for task in thing.tasks or ()
             if task.get("exception_details")
         ]
+        if not errors and thing.message:
+            errors = [thing.message]  # it ended before any task began
         name = words(type(thing)).capitalize()
         raise exceptions.SDKException("\n".join([f"{name} {thing.id} ended {thing.status}.", *errors]))
     return thing

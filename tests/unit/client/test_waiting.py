@@ -10,8 +10,10 @@ from keystoneauth1 import exceptions as ks_exceptions
 from openstack import exceptions
 
 from coriolis.client.cli.job import followed
+from coriolis.client.job import FINAL
 from coriolis.client.methods.waiting import until_final
 from coriolis.client.migration import Migration
+from coriolis.domain.states import FINAL_EXECUTION_STATES
 
 
 def answers(*given: Any) -> Any:
@@ -35,6 +37,20 @@ def wait(*given: Any) -> tuple[str, list[str]]:
 
 def test_every_state_is_seen_on_the_way() -> None:
     assert wait("RUNNING", "RUNNING", "ERROR") == ("ERROR", ["RUNNING", "RUNNING", "ERROR"])
+
+
+@pytest.mark.parametrize("status", sorted(FINAL_EXECUTION_STATES))
+def test_every_end_is_an_end(status: str) -> None:
+    assert status in FINAL
+    assert wait("AWAITING_MINION_ALLOCATIONS", status)[0] == status
+
+
+def test_what_ended_before_its_first_task_says_why() -> None:
+    ended = Migration.existing(
+        id="m", last_execution_status="ERROR_ALLOCATING_MINIONS", message="The image is gone", tasks=[]
+    )
+    with pytest.raises(exceptions.SDKException, match=r"ended ERROR_ALLOCATING_MINIONS\.\nThe image is gone"):
+        followed(lambda **_: ended)
 
 
 @pytest.mark.parametrize(
