@@ -36,6 +36,10 @@ class Cursor:
         words = [f"{run[0][1]}" if len(run) == 1 else f"{run[0][1]}-{run[-1][1]}" for run in runs]
         return f"{self.last}~{'.'.join(words)}" if words else str(self.last)
 
+    def awaits(self, event_id: int) -> bool:
+        """Whether its reader has not had this one yet."""
+        return event_id > self.last or event_id in self.holes
+
 
 def parse(text: str | None, field: str) -> Cursor | None:
     """None for nothing. :raises Invalid: it is neither the id of an event nor what ``str`` makes of a cursor"""
@@ -54,12 +58,13 @@ def parse(text: str | None, field: str) -> Cursor | None:
     return Cursor(last=int(last), holes=tuple(sorted(holes)[-MOST_HOLES:]))
 
 
-def moved(since: Cursor, last: int, there: Mapping[int, dt.datetime], now: dt.datetime) -> Cursor:
-    """The cursor of who stood at ``since`` and has read up to ``last``. ``there``: the latest ids up to it that exist,
-    of all events, with the times of their writing; what is missing below one that is old enough never comes."""
-    settled = max((one for one, at in there.items() if at < now - LATEST), default=min(there, default=last))
+def moved(since: Cursor, last: int, there: Mapping[int, dt.datetime], now: dt.datetime, *, oldest: int = 1) -> Cursor:
+    """The cursor of who stood at ``since`` and has read up to ``last``. ``there``: the ids from ``oldest`` to ``last``
+    that exist, of all events, with the times of their writing; what is missing below one that is old enough never
+    comes."""
+    settled = max((one for one, at in there.items() if at < now - LATEST), default=oldest - 1)
     missing = set(range(settled + 1, last)) - set(there)
-    return Cursor(last=last, holes=_latest(one for one in missing if one > since.last or one in since.holes))
+    return Cursor(last=last, holes=_latest(one for one in missing if since.awaits(one)))
 
 
 def _latest(ids: Iterable[int]) -> tuple[int, ...]:

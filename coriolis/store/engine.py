@@ -51,9 +51,18 @@ _AGAIN_MARIADB = {1213, 1205, 1020, 1047, 1053, 1927, 2003, 2006, 2013, 2055}
 _AGAIN_SQLITE = ("database is locked", "database table is locked", "database is busy")
 
 
+# Without a number of their own. A reference: somebody removed the row that it leads to, or made one that leads to the
+# row that was to be removed. A timeout: no connection came free.
+_AGAIN = (
+    *(Clash, DatabaseAway, sqla_exc.TimeoutError),
+    *(db_exc.DBDeadlock, db_exc.DBConnectionError, db_exc.DBReferenceError),
+)
+_OF_THE_DATABASE = (db_exc.DBError, sqla_exc.DBAPIError, sqla_exc.TimeoutError)
+
+
 def _again(error: BaseException) -> bool:
-    """True when the same transaction may succeed if it is run once more."""
-    if isinstance(error, Clash | db_exc.DBDeadlock | db_exc.DBConnectionError):
+    """True when the same transaction may succeed, or find out why not, if it is run once more."""
+    if isinstance(error, _AGAIN):
         return True
     if isinstance(error, db_exc.DBError):
         error = error.inner_exception or error
@@ -115,9 +124,17 @@ class Database:
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[Connection]:
-        """One transaction that only reads."""
-        with self._reads.begin() as conn:
-            yield conn
+        """One transaction that only reads. Not retried.
+
+        :raises DatabaseAway: the server cannot be reached, or goes away meanwhile
+        """
+        try:
+            with self._reads.begin() as conn:
+                yield conn
+        except _OF_THE_DATABASE as error:
+            if not _again(error):
+                raise
+            raise _away(error) from error
 
     def write(self, use: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Runs ``use(conn, ...)`` in one transaction, again after a conflict or a lost connection.
@@ -147,10 +164,10 @@ class Database:
             return retrying(once)
         except CoriolisError:
             raise
-        except (Clash, db_exc.DBError, sqla_exc.DBAPIError) as error:
+        except (Clash, *_OF_THE_DATABASE) as error:
             if not _again(error):
                 raise
-            raise DatabaseAway(f"The database does not answer: {type(error).__name__}. Try again later.") from error
+            raise _away(error) from error
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[Callable[[], int]]:
@@ -161,6 +178,10 @@ class Database:
     def dispose(self) -> None:
         """Closes all connections that are not in use."""
         self.engine.dispose()
+
+
+def _away(error: Exception) -> DatabaseAway:
+    return DatabaseAway(f"The database does not answer: {type(error).__name__}. Try again later.")
 
 
 def _engine(url: str, pool_size: int) -> Engine:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, func, select
 from sqlalchemy import insert as sql_insert
@@ -30,6 +31,13 @@ class NewEvent:
     level: str
     message: str
     task_id: str | None = None
+
+
+class Written(NamedTuple):
+    """Of which execution an event is, and since when."""
+
+    execution_id: str
+    at: dt.datetime
 
 
 def shorten(text: str) -> str:
@@ -76,10 +84,10 @@ def among(conn: Connection, execution_id: str, ids: Collection[int]) -> list[Eve
     return [load(Event, row) for row in conn.execute(query.order_by(event.c.id))]
 
 
-def written(conn: Connection, last: int, count: int) -> dict[int, dt.datetime]:
-    """Which of the ``count`` ids up to ``last`` exist, of whatever execution, and since when."""
-    query = select(event.c.id, event.c.created_at).where(event.c.id > last - count, event.c.id <= last)
-    return {row[0]: row[1] for row in conn.execute(query)}
+def written(conn: Connection, first: int, last: int) -> dict[int, Written]:
+    """Which of these ids exist, of whatever execution."""
+    query = select(event.c.id, event.c.execution_id, event.c.created_at).where(event.c.id.between(first, last))
+    return {row[0]: Written(row[1], row[2]) for row in conn.execute(query)}
 
 
 def of_tasks(conn: Connection, task_ids: Sequence[str], limit_each: int | None = None) -> dict[str, list[Event]]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from webtest import TestApp
 
 from coriolis.api.dispatch import Route
 from coriolis.api.routes import ROUTES
+from coriolis.store.engine import Database
 from tests.functional.desk import PREFIX, PROJECT, TOKEN
 
 NOWHERE = "99999999-9999-4999-8999-999999999999"
@@ -93,6 +95,19 @@ def test_head_has_no_body(api: TestApp) -> None:
     answer = api.head("/v1/endpoints")
     assert answer.status_int == 200
     assert answer.body == b""
+
+
+@pytest.mark.parametrize("route", [r for r in SCOPED if r.method == "GET"], ids=lambda r: r.path)
+def test_a_database_that_is_away_is_503(api: TestApp, db: Database, tmp_path: Path, route: Route) -> None:
+    db.dispose()
+    (tmp_path / "api.sqlite").unlink()
+    (tmp_path / "api.sqlite").mkdir()
+    path = url(route).replace(f"schemas/{NOWHERE}", "schemas/16").replace(f"instances/{NOWHERE}", "instances/eA==")
+    if path.endswith("/certificate_key"):  # a file has it
+        return
+    content = error(api.get(path, expect_errors=True), 503)
+    assert (content["fault"], content["reason"]) == ("serviceUnavailable", "coriolis.database_away")
+    assert "database" in content["message"]
 
 
 def test_health(anonymous: TestApp) -> None:

@@ -89,7 +89,15 @@ def _look(services: Services, run: Execution, since: Cursor, limit: int) -> tupl
         if not rows and not since.holes:
             return [], since
         last = rows[-1].id if rows else since.last
-        after = cursors.moved(since, last, queries.written(conn, last, _LOOKED_BACK), services.db.utcnow())
+        oldest = max(1, last - _LOOKED_BACK + 1)
+        told = {row.id for row in (*late, *rows)}
+        there = {
+            key: one.at
+            for key, one in queries.written(conn, oldest, last).items()
+            # Each statement sees more than the one before: ours that were committed meanwhile are told the next time.
+            if one.execution_id != run.id or key in told or not since.awaits(key)
+        }
+        after = cursors.moved(since, last, there, services.db.utcnow(), oldest=oldest)
 
         def place(row: Event) -> int:
             return queries.count_before(conn, run.id, row.id)

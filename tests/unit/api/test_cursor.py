@@ -32,6 +32,12 @@ def test_what_is_missing_for_long_never_comes() -> None:
     assert moved(Cursor(), 9, {2: LONG_AGO, 5: LONG_AGO, 7: NOW_OR_SO, 9: NOW_OR_SO}, NOW).holes == (6, 8)
 
 
+def test_without_anything_old_all_that_is_missing_may_come() -> None:
+    """A service that has only just begun, or one that writes very much."""
+    assert moved(Cursor(), 3, {3: NOW_OR_SO}, NOW) == Cursor(last=3, holes=(1, 2))
+    assert moved(Cursor(last=6), 9, {7: NOW_OR_SO, 9: NOW_OR_SO}, NOW, oldest=7) == Cursor(last=9, holes=(8,))
+
+
 def test_a_hole_that_was_filled_before_the_reader_came_is_none() -> None:
     assert moved(Cursor(last=8), 8, there(2, 4, 8), NOW).holes == ()
 

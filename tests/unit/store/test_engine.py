@@ -98,8 +98,15 @@ def test_conflicts_without_end_are_told(tmp_path: Path) -> None:
 
 def test_a_database_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     db = Database(f"sqlite:///{tmp_path}/nowhere/db.sqlite", retry_seconds=0.2)
-    with pytest.raises((DatabaseAway, db_exc.DBError)):
+    with pytest.raises(DatabaseAway):
         db.read(lambda conn: conn.execute(text("SELECT 1")))
+    with pytest.raises(DatabaseAway), db.reader() as conn:
+        conn.execute(text("SELECT 1"))
+
+
+def test_a_wrong_statement_is_no_absence(db: Database) -> None:
+    with pytest.raises(db_exc.DBError), db.reader() as conn:
+        conn.execute(text("SELECT nothing FROM nowhere"))
 
 
 def test_threads_that_write_do_not_lose_anything(db: Database) -> None:
