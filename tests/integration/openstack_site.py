@@ -11,15 +11,16 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import openstack
 
+from coriolis.client import Proxy
 from tests.lab import content
 from tests.lab.fixtures import LabCloud
 from tests.lab.leftovers import Thing, census, leftovers
 from tests.lab.places import PASSWORD
-from tests.service.standalone_process import Standalone, wait_for
+from tests.service.standalone_process import wait_for
 
 PATIENCE = 900.0
 TAG = "coriolis-"
@@ -39,11 +40,18 @@ def shares(clouds: Sequence[LabCloud]) -> str:
     return "".join(lines)
 
 
+class Service(Protocol):
+    """Whose API is asked: a standalone on this host, or one that was found in a catalog."""
+
+    @property
+    def client(self) -> Proxy: ...
+
+
 @dataclasses.dataclass
 class Desk:
-    """Asks the standalone's API, as its user."""
+    """Asks the service's API, as its user."""
 
-    standalone: Standalone
+    standalone: Service
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         answer = self.standalone.client.request(path, method, json=body, raise_exc=False)
@@ -67,14 +75,19 @@ class Desk:
 
     def migrate(self, origin: str, destination: str, instance: str, **more: Any) -> dict[str, Any]:
         """A migration that has to succeed."""
+        path = self.submit("migration", origin, destination, instance, **more)
+        return self.finished(path, "migration")
+
+    def submit(self, noun: str, origin: str, destination: str, instance: str, **more: Any) -> str:
+        """The path of a new migration or transfer."""
         order = {
             "origin_endpoint_id": origin,
             "destination_endpoint_id": destination,
             "instances": [instance],
             **more,
         }
-        made = self.ask("POST", "/migrations", {"migration": order})["migration"]
-        return self.finished(f"/migrations/{made['id']}", "migration")
+        made = self.ask("POST", f"/{noun}s", {noun: order})[noun]
+        return f"/{noun}s/{made['id']}"
 
     def finished(self, path: str, noun: str) -> dict[str, Any]:
         """The same, and well."""
@@ -147,9 +160,13 @@ class Member:
         return self.sdk.block_storage.wait_for_status(made, "available", ["error"], interval=1, wait=PATIENCE)
 
     def ours(self) -> list[str]:
-        """Kinds of all in the project that Coriolis made and that is still there; others may use the cloud, too."""
+        """Kinds of all in the project, and of the member, that Coriolis made and that is still there; others may use
+        the cloud, too. Of attachments those that no server has, as workers do: Cinder tells nobody their project."""
         found = leftovers(self.cloud, TAG, self.before)
-        return sorted(thing.kind for thing in found if thing.project == self.sdk.current_project_id)
+        mine = [thing.kind for thing in found if thing.project == self.sdk.current_project_id]
+        mine += [thing.kind for thing in found if thing.id.startswith(f"{self.info['username']}/")]  # keypairs
+        mine += ["attachment" for one in self.sdk.block_storage.attachments() if not one.instance]
+        return sorted(mine)
 
     def clear(self) -> None:
         """Removes the servers, volumes and ports of the project."""
@@ -165,9 +182,10 @@ class Member:
 
 
 @contextmanager
-def member_of(cloud: LabCloud, cidr: str) -> Iterator[Member]:
-    """With a project, and in it a network of that range. Everything is removed at the end, and ours is gone then."""
-    name = f"site-{uuid.uuid4().hex[:8]}"
+def member_of(cloud: LabCloud, cidr: str, *, called: str = "site") -> Iterator[Member]:
+    """With a project whose name begins so, and in it a network of that range. Everything is removed at the end, and
+    ours is gone then."""
+    name = f"{called}-{uuid.uuid4().hex[:8]}"
     with cloud.connect() as admin:
         project = admin.identity.create_project(name=name, domain_id="default")
         user = admin.identity.create_user(name=name, password=PASSWORD, domain_id="default")
