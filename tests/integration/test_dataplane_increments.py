@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import socket
 import subprocess
 import time
@@ -16,8 +17,10 @@ import pytest
 from coriolis.dataplane import (
     CopyResult,
     DiskFormat,
+    Extent,
     FileSink,
     ImageSource,
+    Kind,
     NbdSink,
     NbdSource,
     SinkError,
@@ -26,6 +29,7 @@ from coriolis.dataplane import (
     copy_disk,
     digest_disk,
     estimate_disk,
+    open_source,
     verify_disk,
 )
 from tests.integration.dataplane_disks import MIB, MISSING, convert, make_raw, run, same
@@ -294,6 +298,20 @@ def test_a_list_of_changes_is_as_good_as_a_bitmap(tmp_path: Path) -> None:
     assert second.bytes_written == MIB + (128 << 10)
     assert second.bytes_read <= 2 * MIB  # whole leaves, for their digests
     assert guest.is_copied(second)
+
+
+def test_where_a_list_says_zero_nothing_is_read(tmp_path: Path) -> None:
+    """The server takes all of it for data, and what is behind the list's end is read."""
+    disk = tmp_path / "disk"
+    disk.write_bytes(b"x" * 8 * MIB)
+    allocation = (Extent(0, MIB, Kind.DATA), Extent(MIB, 5 * MIB, Kind.ZERO))
+    sink = FileSink(path=tmp_path / "out")
+    with open_source(ImageSource(path=disk, format=DiskFormat.RAW)) as export:
+        source = dataclasses.replace(export, allocation=allocation)
+        assert estimate_disk(source).data == 3 * MIB
+        result = copy_disk(source, sink, journal=tmp_path / "journal", epoch=1)
+    assert result.bytes_read == 3 * MIB
+    assert sink.path.read_bytes() == b"x" * MIB + bytes(5 * MIB) + b"x" * 2 * MIB
 
 
 # -- reading no more than what has changed
