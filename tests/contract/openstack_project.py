@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A project with a plain member in a cloud of the lab: its servers have all that a server can have."""
+"""A project with a plain member in a cloud of the lab: its servers have all that a server can have. And for classes of
+tests, which cloud that is."""
 
 from __future__ import annotations
 
@@ -9,9 +10,10 @@ import dataclasses
 import secrets
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import openstack
+import pytest
 
 from tests.lab import content
 from tests.lab.fixtures import LabCloud
@@ -122,3 +124,29 @@ def everything(sdk: Any) -> list[str]:
         "security group": sdk.network.security_groups(project_id=sdk.current_project_id),
     }
     return sorted(f"{kind} {thing.id}" for kind, things in kinds.items() for thing in things)
+
+
+class _InACloud:
+    """Of a class of tests. ``servers``: whether its project has the three."""
+
+    servers: ClassVar[bool] = False
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def project(cls, lab_cloud: LabCloud) -> Iterator[Project]:
+        with project(lab_cloud, servers=cls.servers) as made:
+            yield made
+
+
+class InOldCloud(_InACloud):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def lab_cloud(cls, old_cloud: LabCloud) -> LabCloud:
+        return old_cloud
+
+
+class InNewCloud(_InACloud):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def lab_cloud(cls, new_cloud: LabCloud) -> LabCloud:
+        return new_cloud

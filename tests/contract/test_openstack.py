@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,37 +21,15 @@ from coriolis.providers.api import (
 from coriolis.providers.contract import InventoryContract, MinionContract, SchemaContract
 from coriolis.providers.contract.subject import Options
 from tests.contract import openstack_project
-from tests.contract.openstack_project import DATABASE, IDLE, WEB, Project
+from tests.contract.openstack_project import DATABASE, IDLE, WEB, InNewCloud, InOldCloud, Project
 from tests.lab import content
-from tests.lab.fixtures import LabCloud
 
 pytestmark = [pytest.mark.integration, pytest.mark.openstack, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def old_project(old_cloud: LabCloud) -> Iterator[Project]:
-    with openstack_project.project(old_cloud) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def new_project(new_cloud: LabCloud) -> Iterator[Project]:
-    with openstack_project.project(new_cloud) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def empty_project(old_cloud: LabCloud) -> Iterator[Project]:
-    with openstack_project.project(old_cloud, servers=False) as made:
-        yield made
-
-
 class OpenStack(SchemaContract, InventoryContract):
     provider = "openstack"
-
-    @pytest.fixture
-    def project(self) -> Project:
-        raise NotImplementedError
+    servers = True
 
     @pytest.fixture
     def options(self, project: Project) -> Options:
@@ -119,34 +97,30 @@ class OpenStack(SchemaContract, InventoryContract):
         assert connection.cloud.calls.count - before <= 4  # servers, images; the versions of two services
 
 
-class TestOldCloud(OpenStack):
-    @pytest.fixture
-    def project(self, old_project: Project) -> Project:
-        return old_project
+class TestOldCloud(OpenStack, InOldCloud):
+    pass
 
 
-class TestNewCloud(OpenStack):
-    @pytest.fixture
-    def project(self, new_project: Project) -> Project:
-        return new_project
+class TestNewCloud(OpenStack, InNewCloud):
+    pass
 
 
-class TestMinions(MinionContract):
+class TestMinions(MinionContract, InOldCloud):
     """Of pools; in the cloud that is quicker to make servers."""
 
     provider = "openstack"
 
     @pytest.fixture
-    def options(self, empty_project: Project) -> Options:
-        return empty_project.info
+    def options(self, project: Project) -> Options:
+        return project.info
 
     @pytest.fixture
     def minion_environment(self) -> Options:
         return {"minion_image": content.MINION_IMAGE, "minion_network": content.NETWORK, "minion_flavor": "lab.small"}
 
     @pytest.fixture
-    def leftovers(self, empty_project: Project) -> Callable[[], list[str]]:
-        return lambda: openstack_project.everything(empty_project.sdk)
+    def leftovers(self, project: Project) -> Callable[[], list[str]]:
+        return lambda: openstack_project.everything(project.sdk)
 
     def test_minion_names_what_is_missing(
         self, minions: Minions, minion_environment: Options, context: Context

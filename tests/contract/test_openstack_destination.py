@@ -4,7 +4,7 @@ NFS shares."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,43 +13,21 @@ from coriolis.providers.contract import DestinationContract
 from coriolis.providers.contract.subject import Options
 from coriolis.providers.openstack.nfs_access import SHARES
 from tests.contract import openstack_project
-from tests.contract.openstack_project import Project
+from tests.contract.openstack_project import InNewCloud, InOldCloud, Project
+from tests.integration.openstack_site import scratch_file, shares
 from tests.lab import content
 from tests.lab.fixtures import LabCloud
 
 pytestmark = [pytest.mark.integration, pytest.mark.openstack, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def old_project(old_cloud: LabCloud) -> Iterator[Project]:
-    with openstack_project.project(old_cloud, servers=False) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def new_project(new_cloud: LabCloud) -> Iterator[Project]:
-    with openstack_project.project(new_cloud, servers=False) as made:
-        yield made
-
-
 class OpenStackDestination(DestinationContract):
     provider = "openstack"
 
-    @pytest.fixture
-    def project(self) -> Project:
-        raise NotImplementedError
-
-    @pytest.fixture
-    def cloud(self) -> LabCloud:
-        raise NotImplementedError
-
     @pytest.fixture(autouse=True)
-    def _shares(self, cloud: LabCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _shares(self, lab_cloud: LabCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """What the operator allows."""
-        path = cloud.cloud.home.var / "cinder/fast"
-        file = tmp_path / "shares.ini"
-        file.write_text(f"[fast]\nauth_url = {cloud.auth()['auth_url']}\nexport = 127.0.0.1:{path}\npath = {path}\n")
-        monkeypatch.setenv(SHARES, str(file))
+        monkeypatch.setenv(SHARES, str(scratch_file(tmp_path, shares([lab_cloud]))))
 
     @pytest.fixture
     def options(self, project: Project) -> Options:
@@ -72,21 +50,9 @@ class OpenStackDestination(DestinationContract):
         return lambda: openstack_project.everything(project.sdk)
 
 
-class TestOldCloud(OpenStackDestination):
-    @pytest.fixture
-    def cloud(self, old_cloud: LabCloud) -> LabCloud:
-        return old_cloud
-
-    @pytest.fixture
-    def project(self, old_project: Project) -> Project:
-        return old_project
+class TestOldCloud(OpenStackDestination, InOldCloud):
+    pass
 
 
-class TestNewCloud(OpenStackDestination):
-    @pytest.fixture
-    def cloud(self, new_cloud: LabCloud) -> LabCloud:
-        return new_cloud
-
-    @pytest.fixture
-    def project(self, new_project: Project) -> Project:
-        return new_project
+class TestNewCloud(OpenStackDestination, InNewCloud):
+    pass

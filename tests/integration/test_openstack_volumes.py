@@ -24,8 +24,8 @@ from coriolis.providers.openstack.nfs_access import SHARES
 from coriolis.providers.openstack.provider import OpenStackConnection, connect
 from coriolis.providers.openstack.transports import direct
 from coriolis.providers.openstack.volumes import find_volumes
-from tests.contract import openstack_project
-from tests.contract.openstack_project import Project
+from tests.contract.openstack_project import InNewCloud, InOldCloud, Project
+from tests.integration.openstack_site import scratch_file, shares
 from tests.lab.faults import broken_type, faulty_region, proxied, volumes_hang
 from tests.lab.fixtures import LabCloud
 
@@ -57,15 +57,6 @@ class Site:
         log = logging.getLogger(__name__)
         return Context(log=log, scratch=self.scratch, epoch=epoch, event=lambda _, text: self.events.append(text))
 
-    def shares(self, auth_url: str | None = None) -> str:
-        """The operator's file for this cloud."""
-        lines = []
-        for name in ("fast", "slow"):
-            path = self.lab.cloud.home.var / "cinder" / name
-            url = auth_url or self.lab.auth()["auth_url"]
-            lines.append(f"[{name}]\nauth_url = {url}\nexport = 127.0.0.1:{path}\npath = {path}\n")
-        return "".join(lines)
-
 
 def make(cloud: OpenStackConnection, site: Site, disk: PlannedDisk = BOOT, **environment: Any) -> Volume:
     layout = Layout(name="guest", disks=(disk,))
@@ -73,25 +64,11 @@ def make(cloud: OpenStackConnection, site: Site, disk: PlannedDisk = BOOT, **env
     return cloud.volumes.create(disk, layout, KEY, environment, site.context())
 
 
-@pytest.fixture(scope="module")
-def old_project(old_cloud: LabCloud) -> Iterator[Project]:
-    with openstack_project.project(old_cloud, servers=False) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def new_project(new_cloud: LabCloud) -> Iterator[Project]:
-    with openstack_project.project(new_cloud, servers=False) as made:
-        yield made
-
-
 @pytest.fixture
-def site(lab: LabCloud, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def site(lab_cloud: LabCloud, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """No volume of ours is in the cloud afterwards."""
-    made = Site(lab=lab, project=project, scratch=tmp_path)
-    shares = tmp_path / "shares.ini"
-    shares.write_text(made.shares())
-    monkeypatch.setenv(SHARES, str(shares))
+    made = Site(lab=lab_cloud, project=project, scratch=tmp_path)
+    monkeypatch.setenv(SHARES, str(scratch_file(tmp_path, shares([lab_cloud]))))
     yield made
     cloud = made.open()
     cloud.volumes.delete(None, KEY, made.context(epoch=99))
@@ -223,25 +200,11 @@ class Volumes:
             pass
 
 
-class TestInTheOldCloud(Volumes):
-    @pytest.fixture
-    def lab(self, old_cloud: LabCloud) -> LabCloud:
-        return old_cloud
-
-    @pytest.fixture
-    def project(self, old_project: Project) -> Project:
-        return old_project
+class TestInTheOldCloud(Volumes, InOldCloud):
+    pass
 
 
-class TestInTheNewCloud(Volumes):
-    @pytest.fixture
-    def lab(self, new_cloud: LabCloud) -> LabCloud:
-        return new_cloud
-
-    @pytest.fixture
-    def project(self, new_project: Project) -> Project:
-        return new_project
-
+class TestInTheNewCloud(Volumes, InNewCloud):
     def test_a_volume_that_ends_in_error_is_removed_and_said(self, site: Site, cloud: OpenStackConnection) -> None:
         with broken_type(site.lab) as kind:
             with pytest.raises(Conflict, match=r"volume [0-9a-f-]{36} ended in status error: .*\w"):

@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -84,27 +84,40 @@ class LabCloud:
         return content.connect(self.cloud, auth["username"], auth["project_name"])
 
 
+def possible() -> bool:
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+@contextlib.contextmanager
+def running(names: Collection[str]) -> Iterator[Mapping[str, LabCloud]]:
+    """These clouds. Those that did not run are brought up at the same time, and stopped at the end; see above."""
+    install.packages()
+    before = {name: Cloud(name) for name in names}
+    ours = [name for name, cloud in before.items() if not cloud.running]
+    specs = [cloud.spec if cloud.exists else KNOWN[name] for name, cloud in before.items()]
+    try:
+        with contextlib.ExitStack() as uses:
+            for name in names:
+                uses.enter_context(places.used(name))
+            with ThreadPoolExecutor(max(1, len(specs))) as pool:
+                clouds = list(pool.map(content.bring_up, specs))
+            yield {cloud.name: LabCloud(cloud) for cloud in clouds}
+    finally:
+        for name in ours:
+            if not _KEEP and places.unused(name):
+                Cloud(name).down()
+        if ours:
+            ceph_clouds.rest()
+
+
 @pytest.fixture(scope="session")
 def lab_clouds(request: pytest.FixtureRequest) -> Iterator[Mapping[str, LabCloud]]:
     """Every cloud that the chosen tests want, by its name."""
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
+    if not possible():
         pytest.skip("the OpenStack lab needs root on Debian")
     wanted = {CLOUDS[name] for item in request.session.items for name in fixtures_of(item) if name in CLOUDS}
-    install.packages()
-    before = {name: Cloud(name) for name in wanted}
-    ours = [name for name, cloud in before.items() if not cloud.running]
-    specs = [cloud.spec if cloud.exists else KNOWN[name] for name, cloud in before.items()]
-    with contextlib.ExitStack() as uses:
-        for name in wanted:
-            uses.enter_context(places.used(name))
-        with ThreadPoolExecutor(max(1, len(specs))) as pool:
-            clouds = list(pool.map(content.bring_up, specs))
-        yield {cloud.name: LabCloud(cloud) for cloud in clouds}
-    for name in ours:
-        if not _KEEP and places.unused(name):
-            Cloud(name).down()
-    if ours:
-        ceph_clouds.rest()
+    with running(wanted) as clouds:
+        yield clouds
 
 
 @pytest.fixture(scope="session")
