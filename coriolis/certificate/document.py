@@ -101,7 +101,7 @@ def _disk(disk_id: str, copied: Json, verified: Json) -> Json:
         "disk_id": disk_id,
         "size_bytes": copied["size"],
         "root": copied["digest"],
-        "bytes_left_out": copied.get("bytes_saved", 0),
+        "bytes_left_out": copied.get("bytes_left_out", copied.get("bytes_saved", 0)),
         "source_snapshot": rounds[-1]["source_snapshot"] if rounds else None,
         "target_volume": copied.get("volume"),
         "rounds": rounds,

@@ -97,7 +97,9 @@ def copy_disk(
                 options=options, counters=counters, progress=progress, cancelled=cancelled,
             ).run()  # fmt: skip
             source_open.check()
-            book.finish()
+            # What did not change keeps what earlier rounds made of it.
+            earlier_left_out = book.base.left_out if mode == "dirty" and book.base is not None else 0
+            book.finish(earlier_left_out + free.saved)
         assert book.round is not None
         assert book.round.digest is not None
         return CopyResult(
@@ -111,6 +113,7 @@ def copy_disk(
             seconds=time.monotonic() - start,
             round=book.round.number,
             bytes_saved=free.saved,
+            bytes_left_out=book.round.left_out,
             volumes=free.volumes,
         )
 

@@ -32,7 +32,9 @@ from coriolis.dataplane.records import (
     header,
     identity_hash,
     pack,
+    pack_finish,
     parse,
+    whole_pages,
 )
 
 
@@ -183,13 +185,14 @@ class Journal:
         # the knowledge that leaves were touched. Any other record that is lost in that way only costs work.
         return [pack(Record.FRONTIER, index=frontier, epoch=self.epoch)] * 2
 
-    def finish(self) -> bytes:
-        """Ends the round; returns the digest of the disk."""
+    def finish(self, left_out: int = 0) -> bytes:
+        """Ends the round; returns the digest of the disk. ``left_out``: see `Round`."""
         if self.round is None or (missing := self.leaves.missing()) is not None:
             raise JournalError(f"{self.path}: the round is not complete, leaf {missing} is missing")
         root = self.leaves.root()
-        self.append([pack(Record.FINISH, index=self.round.number, epoch=self.epoch, digest=root)])
-        self.base = self.round = dataclasses.replace(self.round, digest=root)
+        ended = dataclasses.replace(self.round, digest=root, left_out=whole_pages(left_out))
+        self.append([pack_finish(ended, self.epoch)])
+        self.base = self.round = ended
         return root
 
     def reset(self) -> None:

@@ -33,11 +33,12 @@ _RECORD = struct.Struct("<B3xIQQ32s4x")
 _CRC = struct.Struct("<I")
 _ZEROS = bytes(32)
 _MAX_COUNT = (1 << 32) - 1
+_PAGE = 4096  # bytes; FINISH counts in these what was left out
 
 
 class Record(enum.IntEnum):
     """``index``, ``count`` and ``digest`` mean: leaf, -, leaf digest | leaf, leaves, - | round, mode,
-    identity | leaf, -, - | round, -, disk digest | leaf, -, -.
+    identity | leaf, -, - | round, pages left out, disk digest | leaf, -, -.
     """
 
     LEAF = 1
@@ -50,11 +51,14 @@ class Record(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Round:
-    """The last round that a journal knows. ``identity`` is hashed; None when the caller had none to give."""
+    """The last round that a journal knows. ``identity`` is hashed; None when the caller had none to give. ``left_out``:
+    bytes of data, in whole pages, for which the target holds zeros since nobody will miss them.
+    """
 
     number: int
     identity: bytes | None
     digest: bytes | None  # of the disk, once finished
+    left_out: int = 0
 
     @property
     def finished(self) -> bool:
@@ -89,6 +93,16 @@ def pack_zero(index: int, count: int, epoch: int) -> Iterator[bytes]:
         index, count = index + some, count - some
 
 
+def whole_pages(length: int) -> int:
+    """``length`` bytes as a journal can say it."""
+    return min(-(-length // _PAGE), _MAX_COUNT) * _PAGE
+
+
+def pack_finish(round_: Round, epoch: int) -> bytes:
+    pages = whole_pages(round_.left_out) // _PAGE
+    return pack(Record.FINISH, index=round_.number, count=pages, epoch=epoch, digest=round_.digest)
+
+
 def parse(raw: bytes, path: Path) -> Loaded:
     """A journal from its bytes; ``path`` is for messages. Raises `JournalError` when it is damaged."""
     if len(raw) < RECORD_SIZE:
@@ -121,7 +135,7 @@ def finished(size: int, leaves: LeafTable, base: Round | None, epoch: int) -> by
         parts.append(pack(Record.ROUND, index=base.number, epoch=epoch, digest=base.identity))
     parts += _trusted(leaves, epoch)
     if base is not None:
-        parts.append(pack(Record.FINISH, index=base.number, epoch=epoch, digest=base.digest))
+        parts.append(pack_finish(base, epoch))
     return b"".join(parts)
 
 
@@ -155,7 +169,7 @@ def grown(loaded: Loaded, size: int, epoch: int) -> bytes:
 
 def _empty_round(base: Round, epoch: int) -> bytes:
     start = pack(Record.ROUND, index=base.number, epoch=epoch, digest=base.identity)
-    return start + pack(Record.FINISH, index=base.number, epoch=epoch, digest=base.digest)
+    return start + pack_finish(base, epoch)
 
 
 def _trusted(leaves: LeafTable, epoch: int) -> Iterator[bytes]:
@@ -191,7 +205,7 @@ def _apply(path: Path, loaded: Loaded, body: bytes) -> None:
     elif kind == Record.FRONTIER:
         loaded.frontier = index
     elif kind == Record.FINISH and loaded.round is not None:
-        loaded.base = loaded.round = dataclasses.replace(loaded.round, digest=digest)
+        loaded.base = loaded.round = dataclasses.replace(loaded.round, digest=digest, left_out=count * _PAGE)
 
 
 def _refuse_damage(path: Path, view: memoryview, position: int) -> None:

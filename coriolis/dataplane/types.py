@@ -200,7 +200,8 @@ class CopyResult:
 
     ``mode``: "full" (everything wanted), "dirty" (by bitmap), "compare" (everything read, only what differs
     from the last round written) or "done" (the journal says that this identity was copied before).
-    ``bytes_saved``: data that ``live_only`` spared, in the free space of ``volumes``.
+    ``bytes_saved``: data that ``live_only`` spared, in the free space of ``volumes``. ``bytes_left_out``: data for
+    which the target holds zeros therefore, also since earlier rounds; what two of them by bitmap left out counts twice.
     """
 
     size: int
@@ -213,6 +214,7 @@ class CopyResult:
     seconds: float
     round: int
     bytes_saved: int = 0
+    bytes_left_out: int = 0
     volumes: tuple[LiveVolume, ...] = ()
 
 

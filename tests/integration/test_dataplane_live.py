@@ -268,7 +268,7 @@ def test_rounds(tmp_path: Path, kind: str) -> None:
     check(out, kind, files)
     assert verify_disk(FileSink(path=out), journal=out.with_suffix(".journal")).digest == result.digest
     whole = copy(image, out, identity="3", options=CopyOptions())  # switched off: the old bytes come, too
-    assert whole.bytes_saved == 0
+    assert whole.bytes_saved == whole.bytes_left_out == 0
     assert digest_disk(ImageSource(path=image)).digest == whole.digest == digest_disk(ImageSource(path=out)).digest
 
 
@@ -282,6 +282,7 @@ def test_a_round_by_dirty_bitmap(tmp_path: Path, kind: str) -> None:
     with exported(image, bitmap=None) as uri:
         first = copy(NbdSource(uri=uri, identity="1"), out)
     assert (first.mode, first.bytes_saved > 200 * MIB) == ("full", True)
+    assert first.bytes_left_out == first.bytes_saved
     before = raw.read_bytes()
     with mounted(raw, kind) as top:
         for number in range(8):
@@ -298,8 +299,12 @@ def test_a_round_by_dirty_bitmap(tmp_path: Path, kind: str) -> None:
     assert changed > 32 * MIB
     assert second.bytes_saved > 20 * MIB
     assert second.bytes_read < changed - second.bytes_saved + MIB
+    assert second.bytes_left_out == first.bytes_left_out + second.bytes_saved
     check(out, kind, files)
     assert verify_disk(FileSink(path=out), journal=out.with_suffix(".journal")).digest == second.digest
+    with exported(image, bitmap="b1") as uri:
+        again = copy(NbdSource(uri=uri, identity="2"), out)
+    assert (again.mode, again.bytes_saved, again.bytes_left_out) == ("done", 0, second.bytes_left_out)
 
 
 @contextmanager

@@ -186,6 +186,8 @@ def test_free_space_is_left_out_when_asked(line: Line, tmp_path: Path) -> None:
     assert any("bytes are free" in text for text in said)
     verified = line.take("verify", "verified", "vm", "volumes", "digest", item="disk-0")
     assert verified["digest"] == done["digest"]
+    again = line.take("copy", "digest", "vm", "snapshot", "volumes", item="disk-0", source_environment=wanted)
+    assert (again["mode"], again["bytes_left_out"]) == ("done", done["bytes_saved"])
 
 
 def test_undo_leaves_both_sides_as_they_were(line: Line) -> None:

@@ -33,13 +33,15 @@ def _clone(job: Job) -> Json:
         if new.origin is not None:
             sink = dataclasses.replace(sink, zeroed=False)
         size = None if wanted is None else int(wanted["size"])  # the volume may be larger
-        done = copy.moved(job, _as_source(replica, identity), sink, new, size=size)
+        # As it is: free space of the source is not that of the replica, whose digest the clone must have.
+        whole = dataclasses.replace(copy.options(job), live_only=False)
+        done = copy.moved(job, _as_source(replica, identity), sink, new, whole, size=size)
     if wanted is not None and wanted["digest"] != done["digest"]:
         raise dataplane.Mismatch(
             f"Disk {job.item}: the replica has the digest {done['digest']}, not {wanted['digest']} as it was copied. "
             "Something else wrote it; execute the transfer again."
         )
-    return done
+    return done if wanted is None else {**done, "bytes_left_out": wanted.get("bytes_left_out", 0)}
 
 
 def _of_replica(job: Job) -> Volume:

@@ -60,7 +60,7 @@ def _copy(job: Job) -> Json:
         if _was_written(job, volume):
             # Holes of this round may hold old bytes, and must be written as zeros.
             sink = dataclasses.replace(sink, zeroed=False)
-        return moved(job, source, sink, volume)
+        return moved(job, source, sink, volume, options(job))
 
 
 def source_of(job: Job, snapshot: Snapshot) -> contextlib.AbstractContextManager[dataplane.Source]:
@@ -80,7 +80,15 @@ def _was_written(job: Job, volume: Volume) -> bool:
     return volume.ref in {one.ref for one in job.inputs("volumes@replica", Volume)}
 
 
-def moved(job: Job, source: dataplane.Source, sink: dataplane.Sink, volume: Volume, *, size: int | None = None) -> Json:
+def moved(
+    job: Job,
+    source: dataplane.Source,
+    sink: dataplane.Sink,
+    volume: Volume,
+    chosen: dataplane.CopyOptions,
+    *,
+    size: int | None = None,
+) -> Json:
     """Makes the sink, which is the volume's, hold the bytes of the source, or its first ``size`` ones; gives what came
     of it."""
     context = job.context
@@ -95,7 +103,7 @@ def moved(job: Job, source: dataplane.Source, sink: dataplane.Sink, volume: Volu
             mirror=mirror_of(job, path, volume),
             epoch=context.epoch,
             size=size,
-            options=options(job),
+            options=chosen,
             progress=_Report(job),
             cancelled=context.cancelled.is_set,
         )
@@ -112,6 +120,7 @@ def moved(job: Job, source: dataplane.Source, sink: dataplane.Sink, volume: Volu
         "bytes_written": done.bytes_written,
         "bytes_skipped": done.bytes_skipped,
         "bytes_resumed": done.bytes_resumed,
+        "bytes_left_out": done.bytes_left_out,
         **_saved(job, done),
         "seconds": round(done.seconds, 3),
         "host": job.settings.host,

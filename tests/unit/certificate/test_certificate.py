@@ -104,7 +104,7 @@ def test_outputs_as_a_whole_are_understood_too() -> None:
 
 
 def test_free_space_that_was_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = built({"digest@1/disk-0": {**reported("x"), "bytes_saved": 4096}})
+    told = built({"digest@1/disk-0": {**reported("x"), "bytes_saved": 0, "bytes_left_out": 4096}})
     file = tmp_path / "c.json"
     file.write_text(json.dumps(signature.sign(told, Ed25519PrivateKey.generate())))
     assert verify(str(file)) == 0

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -55,6 +56,26 @@ def test_a_finished_round_is_the_base_of_the_next(path: Path) -> None:
     assert not journal.leaves.is_done(0)
     assert journal.leaves.get(0) == D[0]
     journal.close()
+
+
+def test_what_was_left_out_is_kept_with_its_round(path: Path) -> None:
+    for number in range(1, 5):  # until it is written anew, too
+        with contextlib.closing(Journal.open(path, size=SIZE, epoch=1)) as journal:
+            journal.begin(f"snap-{number}", 0, 0)
+            for _ in range(30):
+                journal.append([pack(Record.LEAF, index=0, digest=b"x" * 32)])
+            journal.leaves.put_zero(0, journal.leaves.count)
+            journal.append([pack(Record.ZERO, index=0, count=journal.leaves.count)])
+            journal.finish(number * 4096 - 1)
+            assert journal.round is not None
+            assert journal.round.left_out == number * 4096
+        known = load(path)
+        assert known.round == known.base
+        assert known.base is not None
+        assert known.base.left_out == number * 4096
+    with contextlib.closing(Journal.open(path, size=SIZE + (1 << 20), epoch=1)) as journal:
+        assert journal.base is not None
+        assert journal.base.left_out == 4 * 4096
 
 
 @pytest.mark.parametrize("rubbish", [b"\0", b"\0" * RECORD_SIZE, b"x" * (3 * RECORD_SIZE + 5)])
