@@ -167,7 +167,7 @@ FIELDS: dict[str, str] = {
     "secure_boot": "Whether the firmware checks signatures",
     "service": "The service",
     "services": "The services",
-    "shared_resources": "What the machines of the pool share on the platform",
+    "shared_resources": "Always empty: machines of a pool share nothing on the platform",
     "shutdown_instance": "Shut the source down before the copy",
     "shutdown_instances": "Shut the source down before the last round of copying",
     "since": "Events after this one were asked for",

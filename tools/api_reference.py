@@ -124,9 +124,9 @@ def text_of(route: Route, samples: Path) -> list[str]:
     """reStructuredText of one route."""
     path = openapi.path_of(route)
     title = f"{route.method} {path}"
-    good, *wrong = openapi.statuses(route)
+    good, wrong = ([one for one in openapi.statuses(route) if (one < 300) is well] for well in (True, False))
     lines = [title, "-" * len(title), "", f"{route.summary}.", ""]
-    lines += [f"Answers **{good}**; errors: {', '.join(map(str, wrong))}."]
+    lines += [f"Answers **{' or '.join(map(str, good))}**; errors: {', '.join(map(str, wrong))}."]
     if route.policy:
         lines[-1] += f" Policy: ``{route.policy}``."
     if set(route.produces) != {"application/json"}:

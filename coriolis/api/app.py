@@ -21,6 +21,7 @@ from coriolis.api.services import Services
 from coriolis.api.settings import ApiSettings
 from coriolis.api.watch import Watch
 from coriolis.api.wire import WireCheck, path_of
+from coriolis.conf import opts
 from coriolis.rpc.bus import Bus
 from coriolis.runtime.identity import IdentityFilter, StartResponse, WsgiApp, forget_claims
 from coriolis.runtime.policy import Authority
@@ -68,6 +69,7 @@ def make_app(
     app = _limit_body(app, settings)
     app = _Gate(table, public=app, protected=identity(app), health=healthcheck.Healthcheck(app, settings.conf))
     app = http_proxy_to_wsgi.HTTPProxyToWSGI(app, settings.conf)
+    opts.set_defaults()
     app = cors.CORS(app, settings.conf)  # does nothing unless [cors] allowed_origin is set
     app = FaultWrapper(WireCheck(app, settings.max_body_bytes))
     return RequestId(Metrics(app, registry), settings.conf)

@@ -44,6 +44,7 @@ class Route:
     answer: Mapping[str, Any] | None = None  # JSON schema of the answer's body; with 204: of that some bodies get (200)
     produces: tuple[str, ...] = ("application/json",)  # media types of the answer; the first is the default
     action_policies: tuple[str, ...] = ()  # beyond ``policy``: the handler asks for one of them, by the action named
+    repeatable: bool = False  # with the header Idempotency-Key, sent twice is made once
     fails: tuple[int, ...] = ()  # statuses beyond those that every such route has, for the documents
 
     @functools.cached_property

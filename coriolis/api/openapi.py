@@ -39,6 +39,7 @@ QUERY: dict[str, tuple[Json, str]] = {
     "refresh": ({"type": "boolean"}, "Accepted for older clients: what a platform says is never older than the call"),
     "since": (_SINCE, "Wait until there are events after the one with this id, or after an answer's since; give those"),
     "timeout": (_SECONDS, "Wait at most so many seconds"),
+    "all_projects": ({"type": "boolean"}, "Those of all projects, for administrators"),
     "dry_run": ({"type": "boolean"}, "Check and plan only, make nothing"),
     "delete_disks": ({"type": "boolean"}, "Also delete its disks on the destination"),
     "show_deleted": ({"type": "boolean"}, "Also what was deleted"),
@@ -71,6 +72,14 @@ ERROR = record(
 
 _STREAM_HEADERS: tuple[Json, ...] = (
     {"name": "Last-Event-ID", "in": "header", "schema": _SINCE, "description": "Go on after this event"},
+)
+_CREATE_HEADERS: tuple[Json, ...] = (
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+        "description": "The same key and body again give the same object",
+    },
 )
 
 _EVERY = (400, 404, 503)  # a bad query or path; the database may be away
@@ -122,7 +131,7 @@ def _operation(route: Route) -> dict[str, Json]:
         "operationId": operation_id(route),
         "summary": route.summary,
         "tags": ["versions" if route.policy is None else str(route.policy).split(":")[1]],
-        "parameters": [*_holes(route), *_queries(route), *(_STREAM_HEADERS if EVENT_STREAM in route.produces else ())],
+        "parameters": [*_holes(route), *_queries(route), *_headers(route)],
         "responses": _responses(route),
     }
     if route.policy is None:
@@ -148,6 +157,11 @@ def _queries(route: Route) -> list[Json]:
         schema, description = QUERY[name]
         found.append({"name": name, "in": "query", "schema": schema, "description": description})
     return found
+
+
+def _headers(route: Route) -> tuple[Json, ...]:
+    streams = _STREAM_HEADERS if EVENT_STREAM in route.produces else ()
+    return (*streams, *(_CREATE_HEADERS if route.repeatable else ()))
 
 
 def statuses(route: Route) -> list[int]:

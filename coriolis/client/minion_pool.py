@@ -18,6 +18,7 @@ class MinionPool(Record):
     base_path = "/minion_pools"
     allow_create = allow_fetch = allow_commit = allow_delete = allow_list = True
 
+    project_id = resource.Body("project_id")
     name = resource.Body("name")
     endpoint_id = resource.Body("endpoint_id")
     platform = resource.Body("platform")
@@ -36,7 +37,7 @@ class MinionPool(Record):
     events = resource.Body("events", type=list)
     progress_updates = resource.Body("progress_updates", type=list)
 
-    _query_mapping = resource.QueryParameters("sort_key", "sort_dir")
+    _query_mapping = resource.QueryParameters("all_projects", "sort_key", "sort_dir")
 
     def do(self, session: Any, action: str, arguments: Any = None) -> MinionPool:
         """``allocate``, ``refresh`` or ``deallocate``. :returns: the pool, which has only begun to change"""

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from coriolis.commands.changes import check_unchanged
 from coriolis.domain.bandwidth import DAYS, TARGETS, Budget, Limit, Scope, Window
 from coriolis.domain.errors import Invalid, NotFound
 from coriolis.store import bandwidth_budgets
@@ -53,18 +54,22 @@ def create(db: Database, new: NewBudget) -> BandwidthBudget:
     return db.write(use)
 
 
-def update(db: Database, budget_id: str, changes: Mapping[str, Json]) -> BandwidthBudget:
+def update(
+    db: Database, budget_id: str, changes: Mapping[str, Json], *, seen: BandwidthBudget | None = None
+) -> BandwidthBudget:
     """Changes the fields of ``CHANGEABLE``; running copies feel it with their workers' next syncs.
 
     :raises Invalid: a field that cannot be changed, or see ``create``
     :raises NotFound: no such budget
+    :raises Conflict: see ``changes.check_unchanged``
     """
     for name in changes:
         if name not in CHANGEABLE:
             raise Invalid(f"A budget's {name} cannot be changed; make a new budget.", field=f"bandwidth_budget.{name}")
 
     def use(conn: Connection) -> BandwidthBudget:
-        row = bandwidth_budgets.get(conn, budget_id)
+        row = bandwidth_budgets.get(conn, budget_id, hold=True)
+        check_unchanged("bandwidth budget", row, seen)
         changed = dataclasses.replace(row, **changes, updated_at=db.utcnow())
         check(changed)
         bandwidth_budgets.update(conn, budget_id, {**changes, "updated_at": changed.updated_at})

@@ -51,11 +51,10 @@ def create(
     request_hash: str | None = None,
 ) -> Action:
     """Stores the deployment with its execution; a conductor compiles it. The same key again gives the same deployment.
+    Raises as ``draft``, and
 
     :raises NotFound: no such transfer in the caller's project
     :raises InvalidState: the transfer is running, was never executed well, or has no disks
-    :raises Unsupported: the destination's provider cannot do it
-    :raises Unavailable: no worker serves one of the platforms at the moment
     :raises Conflict: the key was used with another request, or the transfer is being updated
     """
     made = str(uuid.uuid4())
@@ -66,11 +65,8 @@ def create(
         if known is not None:
             return actions.get(conn, known, caller.scope, actions.DEPLOYMENT)
         transfer = transfers.idle(conn, caller, spec.transfer_id, "deploy")
+        row, platforms = draft(conn, caller, transfer, spec, made, now)
         check_replicas(conn, transfer, force=spec.force)
-        row = _deployment(made, caller, transfer, spec, now)
-        minion_pools.check_use(conn, caller, row)
-        platforms = jobs.platforms_of(conn, transfer, executions.latest(conn, [transfer.id]).get(transfer.id))
-        prepare(recipe_of(row), *platforms, Options())
         actions.insert(conn, row)
         run = jobs.Run(
             type=TYPE,
@@ -85,10 +81,30 @@ def create(
     return db.write(use)
 
 
+def draft(
+    conn: Connection, caller: Caller, transfer: Action, spec: NewDeployment, key: str, now: dt.datetime
+) -> tuple[Action, jobs.Platforms]:
+    """The deployment as it would be stored, checked. Writes nothing.
+
+    :raises Invalid: an unknown minion pool, or scripts. :raises Unsupported: the destination's provider cannot do it
+    :raises Unavailable: no worker serves one of the platforms at the moment
+    """
+    row = _deployment(key, caller, transfer, spec, now)
+    jobs.check_scripts(row, "deployment.user_scripts")
+    minion_pools.check_use(conn, caller, row)
+    platforms = jobs.platforms_of(conn, transfer, executions.latest(conn, [transfer.id]).get(transfer.id))
+    prepare(recipe_of(row), *platforms, Options())
+    return row, platforms
+
+
 def wait_for(conn: Connection, caller: Caller, transfer: Action, run: Execution, now: dt.datetime) -> Action:
-    """Stores a deployment, with the transfer's own options, that begins when ``run`` has ended well."""
+    """Stores a deployment, with the transfer's own options, that begins when ``run`` has ended well.
+
+    :raises Invalid: it would have to run scripts
+    """
     spec = NewDeployment(transfer_id=transfer.id, clone_disks=None, skip_os_morphing=None)
     row = dataclasses.replace(_deployment(str(uuid.uuid4()), caller, transfer, spec, now), deployer_id=run.id)
+    jobs.check_scripts(row, "execution.auto_deploy")
     actions.insert(conn, row)
     platforms = jobs.stored_platforms(run)
     waiting = jobs.Run(

@@ -51,16 +51,18 @@ def create(
         if known is not None:
             return endpoints.get(conn, known, caller.scope)
         regions.require(conn, new.mapped_regions)
-        return insert(conn, db, caller, new, str(made), hidden=False)
+        row = row_of(db, caller, new, str(made))
+        endpoints.insert(conn, row)
+        return row
 
     return db.write(use)
 
 
-def insert(conn: Connection, db: Database, caller: Caller, new: NewEndpoint, key: str, *, hidden: bool) -> Endpoint:
-    """The row, within someone else's transaction."""
+def row_of(db: Database, caller: Caller, new: NewEndpoint, key: str, *, hidden: bool = False) -> Endpoint:
+    """The row, not stored. :raises Invalid: it has both kinds of secret, or none"""
     if (new.sealed is None) == (new.secret_ref is None):
         raise Invalid("Give either connection_info or a secret reference.", field="connection_info")
-    row = Endpoint(
+    return Endpoint(
         id=key,
         project_id=caller.project_id,
         user_id=caller.user_id,
@@ -74,8 +76,6 @@ def insert(conn: Connection, db: Database, caller: Caller, new: NewEndpoint, key
         created_at=db.utcnow(),
         updated_at=None,
     )
-    endpoints.insert(conn, row)
-    return row
 
 
 def update(db: Database, caller: Caller, seen: Endpoint, changes: Mapping[str, Any]) -> Endpoint:

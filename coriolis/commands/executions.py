@@ -35,6 +35,7 @@ def create(
 
     :raises NotFound: no such transfer in the caller's project
     :raises InvalidState: it, or one of its deployments, is running
+    :raises Invalid: the deployment would have to run scripts
     :raises Unavailable: no worker serves one of the platforms at the moment
     :raises Conflict: the key was used with another request, or the transfer is being updated
     """
@@ -61,7 +62,7 @@ def start(
     shutdown_instances: bool,
     auto_deploy: bool,
 ) -> Execution:
-    """Within somebody else's transaction. Refuses before it writes anything; raises as ``create``."""
+    """Within somebody else's transaction. Raises as ``create``."""
     row = transfers.idle(conn, caller, transfer_id, "execute")
     run = jobs.Run(
         id=key,

@@ -193,6 +193,16 @@ def check_instances(instances: Sequence[str]) -> None:
         raise Invalid(f"The instance '{doubled[0]}' is named twice.", field="instances")
 
 
+def check_scripts(job: Action, where: str) -> None:
+    """:raises Invalid: the job would have to run scripts in its guests. ``where``: what in the request is at fault"""
+    if any(job.user_scripts.values()) and not job.skip_os_morphing:
+        raise Invalid(
+            f"{where}: this release does not run user scripts in the guest: leave them out, or set skip_os_morphing to "
+            "true to have them stored and not run",
+            field=where,
+        )
+
+
 def endpoint_of(conn: Connection, caller: Caller, endpoint_id: str, side: str) -> Endpoint:
     """:raises Invalid: the caller has no such endpoint"""
     try:

@@ -3,50 +3,48 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
 from coriolis.commands import endpoints as endpoint_commands
-from coriolis.commands import jobs, minion_pools
+from coriolis.commands import jobs, minion_pools, orders
 from coriolis.commands.caller import Caller
 from coriolis.commands.endpoints import NewEndpoint
 from coriolis.domain.compile import Options, prepare
 from coriolis.domain.errors import InvalidState
 from coriolis.domain.model import ExecutionState
+from coriolis.domain.recipe import Recipe
 from coriolis.domain.recipes.migrate import choose
 from coriolis.domain.states import FINAL_EXECUTION_STATES
-from coriolis.store import actions, executions, idempotency
+from coriolis.store import actions, endpoints, executions, idempotency
 from coriolis.store import purge as purge_rows
 from coriolis.store.engine import Database
 from coriolis.store.rows import Action, Endpoint
 
-Json = Any
 TYPE = "migration"  # wire name of the kind of run
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewMigration:
+class NewMigration(orders.Order):
     """A job as the user wants it. ``origin`` and ``destination`` are endpoint ids, or endpoints given inline: those
     are stored hidden and deleted together with the migration."""
 
     origin: str | NewEndpoint
     destination: str | NewEndpoint
-    instances: tuple[str, ...]
-    source_environment: Mapping[str, Json] = field(default_factory=dict)
-    destination_environment: Mapping[str, Json] = field(default_factory=dict)
-    network_map: Mapping[str, Json] = field(default_factory=dict)
-    storage_mappings: Mapping[str, Json] = field(default_factory=dict)
-    user_scripts: Mapping[str, Json] = field(default_factory=dict)
-    notes: str | None = None
     shutdown_instances: bool = False
     replication_count: int = 2
-    skip_os_morphing: bool = False
-    minions: minion_pools.Use = field(default_factory=minion_pools.Use)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A migration that may be stored, with the endpoints that were given inline, and how it would run."""
+
+    job: Action
+    hidden: tuple[Endpoint, ...]
+    recipe: Recipe
+    platforms: jobs.Platforms
 
 
 def create(
@@ -58,42 +56,68 @@ def create(
     request_hash: str | None = None,
 ) -> Action:
     """Stores the job with its first execution and returns at once; a conductor compiles it. The same key again
-    gives the same migration.
+    gives the same migration. Raises as ``draft``, and
 
-    :raises Invalid: no instances, doubled ones, origin and destination are one, an unknown endpoint, bad options
-    :raises Unsupported: a provider lacks a capability that the job needs
-    :raises Unavailable: no worker serves one of the platforms at the moment
+    :raises Invalid: no instances, or doubled ones
     :raises Conflict: the key was used with another request
     """
     jobs.check_instances(spec.instances)
     made = str(uuid.uuid4())
 
     def use(conn: Connection) -> Action:
-        now = db.utcnow()
-        known = idempotency.claim(conn, caller.project_id, idempotency_key, request_hash, made, now)
+        known = idempotency.claim(conn, caller.project_id, idempotency_key, request_hash, made, db.utcnow())
         if known is not None:
             return actions.get(conn, known, caller.scope)
-        origin = _endpoint(conn, db, caller, spec.origin, "origin")
-        destination = _endpoint(conn, db, caller, spec.destination, "destination")
-        jobs.check_different(origin, destination)
-        platforms = jobs.platforms(conn, origin, destination)
-        recipe = choose(*platforms)
-        prepare(recipe, *platforms, Options(rounds=spec.replication_count, shutdown=spec.shutdown_instances))
-        row = _migration(made, caller, spec, origin, destination, now)
-        minion_pools.check_use(conn, caller, row)
+        drawn = draft(conn, db, caller, spec, made)
+        for endpoint in drawn.hidden:
+            endpoints.insert(conn, endpoint)
+        row = drawn.job
         actions.insert(conn, row)
         run = jobs.Run(
             type=TYPE,
-            recipe=recipe.name,
-            platforms=platforms,
+            recipe=drawn.recipe.name,
+            platforms=drawn.platforms,
             shutdown_instances=spec.shutdown_instances,
             minions=True,
             trust_id=caller.trust_id,
         )
-        jobs.start(conn, row, run, now)
+        jobs.start(conn, row, run, row.created_at)
         return actions.get(conn, row.id, caller.scope) if row.minion_pools else row
 
     return db.write(use)
+
+
+def draft(conn: Connection, db: Database, caller: Caller, spec: NewMigration, key: str) -> Draft:
+    """Everything that the service itself knows about an order, checked. Writes nothing.
+
+    :raises Invalid: origin and destination are one, an unknown endpoint or minion pool, scripts, bad options
+    :raises Unsupported: a provider lacks a capability that the job needs
+    :raises Unavailable: no worker serves one of the platforms at the moment
+    """
+    origin = _endpoint(conn, db, caller, spec.origin, "origin")
+    destination = _endpoint(conn, db, caller, spec.destination, "destination")
+    jobs.check_different(origin, destination)
+    platforms = jobs.platforms(conn, origin, destination)
+    recipe = choose(*platforms)
+    prepare(recipe, *platforms, Options(rounds=spec.replication_count, shutdown=spec.shutdown_instances))
+    job = orders.row(
+        spec,
+        key,
+        caller,
+        origin,
+        destination,
+        db.utcnow(),
+        kind=actions.MIGRATION,
+        scenario=None,
+        shutdown_instances=spec.shutdown_instances,
+        replication_count=spec.replication_count,
+        clone_disks=False,
+        last_execution_status=ExecutionState.PENDING.value,
+    )
+    jobs.check_scripts(job, "migration.user_scripts")
+    minion_pools.check_use(conn, caller, job)
+    hidden = tuple(end for end in (origin, destination) if end.hidden)
+    return Draft(job=job, hidden=hidden, recipe=recipe, platforms=platforms)
 
 
 def cancel(db: Database, caller: Caller, migration_id: str, *, force: bool = False) -> None:
@@ -156,42 +180,7 @@ def delete(db: Database, caller: Caller, migration_id: str) -> None:
     db.write(use)
 
 
-# ---- parts of create -------------------------------------------------------------------------------------------
-
-
 def _endpoint(conn: Connection, db: Database, caller: Caller, given: str | NewEndpoint, side: str) -> Endpoint:
     if isinstance(given, NewEndpoint):
-        return endpoint_commands.insert(conn, db, caller, given, str(uuid.uuid4()), hidden=True)
+        return endpoint_commands.row_of(db, caller, given, str(uuid.uuid4()), hidden=True)
     return jobs.endpoint_of(conn, caller, given, side)
-
-
-def _migration(
-    key: str, caller: Caller, spec: NewMigration, origin: Endpoint, destination: Endpoint, now: dt.datetime
-) -> Action:
-    return Action(
-        id=key,
-        kind=actions.MIGRATION,
-        project_id=caller.project_id,
-        user_id=caller.user_id,
-        scenario=None,
-        transfer_id=None,
-        deployer_id=None,
-        origin_endpoint_id=origin.id,
-        destination_endpoint_id=destination.id,
-        instances=list(spec.instances),
-        source_environment=dict(spec.source_environment),
-        destination_environment=dict(spec.destination_environment),
-        network_map=dict(spec.network_map),
-        storage_mappings=dict(spec.storage_mappings),
-        user_scripts=dict(spec.user_scripts),
-        notes=spec.notes,
-        shutdown_instances=spec.shutdown_instances,
-        replication_count=spec.replication_count,
-        clone_disks=False,
-        skip_os_morphing=spec.skip_os_morphing,
-        last_execution_status=ExecutionState.PENDING.value,
-        request_id=caller.request_id,
-        created_at=now,
-        **jobs.NOTHING_DONE,
-        **spec.minions.columns,
-    )

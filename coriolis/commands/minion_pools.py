@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 
 from coriolis.commands import jobs
 from coriolis.commands.caller import Caller
+from coriolis.commands.changes import check_unchanged
 from coriolis.domain.capabilities import Capability
 from coriolis.domain.errors import Invalid, InvalidState, NotFound, Unsupported
 from coriolis.domain.minions import SERVING, Choice, MachineStatus, PoolStatus, Retention, choose
@@ -120,17 +121,21 @@ def create(
     return db.write(use)
 
 
-def update(db: Database, caller: Caller, pool_id: str, given: Mapping[str, Json]) -> MinionPool:
+def update(
+    db: Database, caller: Caller, pool_id: str, given: Mapping[str, Json], *, seen: MinionPool | None = None
+) -> MinionPool:
     """Changes fields of ``CHANGEABLE`` of a pool that has no machines.
 
     :raises NotFound: no such pool in the caller's project
     :raises InvalidState: it is allocated
+    :raises Conflict: see ``changes.check_unchanged``
     :raises Invalid: the sizes do not fit each other
     """
 
     def use(conn: Connection) -> MinionPool:
         row = _held(conn, caller, pool_id)
         _require(row, (PoolStatus.DEALLOCATED,), "updated")
+        check_unchanged("minion pool", row, seen)
         now = db.utcnow()
         values = {name: value for name, value in given.items() if name in CHANGEABLE}
         minion_pools.update(conn, row.id, {**values, "updated_at": now})

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from coriolis.commands.caller import Caller
+from coriolis.commands.changes import check_unchanged
 from coriolis.domain.errors import Conflict
 from coriolis.store import idempotency, regions
 from coriolis.store.engine import Database
@@ -45,14 +46,15 @@ def create(
     return db.write(use)
 
 
-def update(db: Database, region_id: str, changes: Mapping[str, Any]) -> Region:
+def update(db: Database, region_id: str, changes: Mapping[str, Any], *, seen: Region | None = None) -> Region:
     """Changes fields of ``CHANGEABLE``. In a disabled region no work is placed; what runs there goes on.
 
     :raises NotFound: no such region
+    :raises Conflict: see ``changes.check_unchanged``
     """
 
     def use(conn: Connection) -> Region:
-        regions.get(conn, region_id, hold=True)
+        check_unchanged("region", regions.get(conn, region_id, hold=True), seen)
         values = {name: value for name, value in changes.items() if name in CHANGEABLE}
         regions.update(conn, region_id, {**values, "updated_at": db.utcnow()})
         return regions.get(conn, region_id)

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from coriolis.commands import regions as region_commands
+from coriolis.commands.changes import check_unchanged
 from coriolis.domain.errors import Conflict
 from coriolis.rpc.messages import WORKER, Register
 from coriolis.store import processes, regions, services
@@ -50,15 +51,21 @@ def create(db: Database, new: NewService) -> Service:
 
 
 def update(
-    db: Database, service_id: str, *, enabled: bool | None = None, mapped_regions: tuple[str, ...] | None = None
+    db: Database,
+    service_id: str,
+    *,
+    enabled: bool | None = None,
+    mapped_regions: tuple[str, ...] | None = None,
+    seen: Service | None = None,
 ) -> Service:
     """``mapped_regions`` replaces all. A disabled service gets no new work; what runs there goes on.
 
     :raises NotFound: no such service, or no such region
+    :raises Conflict: see ``changes.check_unchanged``
     """
 
     def use(conn: Connection) -> Service:
-        services.get(conn, service_id)
+        check_unchanged("service", services.get(conn, service_id, hold=True), seen)
         values: dict[str, Any] = {"updated_at": db.utcnow()}
         if enabled is not None:
             values["enabled"] = enabled

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from coriolis.commands import jobs, minion_pools
+from coriolis.commands import jobs, minion_pools, orders
 from coriolis.commands.caller import Caller
 from coriolis.domain.compile import Options, prepare
 from coriolis.domain.errors import Conflict, InvalidState
@@ -50,22 +49,13 @@ _AT_ONCE = ("user_scripts",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewTransfer:
+class NewTransfer(orders.Order):
     """A transfer as the user wants it; ``origin`` and ``destination`` are endpoint ids."""
 
     origin: str
     destination: str
-    instances: tuple[str, ...]
     scenario: str = REPLICA
-    source_environment: Mapping[str, Json] = field(default_factory=dict)
-    destination_environment: Mapping[str, Json] = field(default_factory=dict)
-    network_map: Mapping[str, Json] = field(default_factory=dict)
-    storage_mappings: Mapping[str, Json] = field(default_factory=dict)
-    user_scripts: Mapping[str, Json] = field(default_factory=dict)
-    notes: str | None = None
     clone_disks: bool = True
-    skip_os_morphing: bool = False
-    minions: minion_pools.Use = field(default_factory=minion_pools.Use)
 
 
 def create(
@@ -97,7 +87,20 @@ def create(
         platforms = jobs.platforms(conn, origin, destination)
         for recipe in (REPLICATE, DEPLOY_CLONES):
             prepare(recipe, *platforms, Options())
-        row = _transfer(made, caller, spec, origin, destination, now)
+        row = orders.row(
+            spec,
+            made,
+            caller,
+            origin,
+            destination,
+            now,
+            kind=actions.TRANSFER,
+            scenario=spec.scenario,
+            shutdown_instances=False,
+            replication_count=1,
+            clone_disks=spec.clone_disks,
+            last_execution_status=ExecutionState.UNEXECUTED.value,
+        )
         minion_pools.check_use(conn, caller, row)
         actions.insert(conn, row)
         return row
@@ -217,38 +220,6 @@ def _holding(conn: Connection, row: Action, kinds: tuple[str, ...]) -> list[int]
     if "volume" in kinds:
         found |= {one.position for one in replicas.of_transfer(conn, row.id) if one.volumes}
     return sorted(found)
-
-
-def _transfer(
-    key: str, caller: Caller, spec: NewTransfer, origin: Endpoint, destination: Endpoint, now: dt.datetime
-) -> Action:
-    return Action(
-        id=key,
-        kind=actions.TRANSFER,
-        project_id=caller.project_id,
-        user_id=caller.user_id,
-        scenario=spec.scenario,
-        transfer_id=None,
-        deployer_id=None,
-        origin_endpoint_id=origin.id,
-        destination_endpoint_id=destination.id,
-        instances=list(spec.instances),
-        source_environment=dict(spec.source_environment),
-        destination_environment=dict(spec.destination_environment),
-        network_map=dict(spec.network_map),
-        storage_mappings=dict(spec.storage_mappings),
-        user_scripts=dict(spec.user_scripts),
-        notes=spec.notes,
-        shutdown_instances=False,
-        replication_count=1,
-        clone_disks=spec.clone_disks,
-        skip_os_morphing=spec.skip_os_morphing,
-        last_execution_status=ExecutionState.UNEXECUTED.value,
-        request_id=caller.request_id,
-        created_at=now,
-        **jobs.NOTHING_DONE,
-        **spec.minions.columns,
-    )
 
 
 def endpoints_of(conn: Connection, row: Action) -> tuple[Endpoint, Endpoint]:

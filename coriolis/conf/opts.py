@@ -9,6 +9,7 @@ from types import ModuleType
 from keystoneauth1 import loading as ks_loading
 from oslo_config import cfg
 from oslo_db import options as db_options
+from oslo_middleware import cors
 
 from coriolis.conf import api, default, engine, link, metrics, openstack, secrets, trusts, worker
 
@@ -27,6 +28,16 @@ def register_all(conf: cfg.ConfigOpts) -> None:
     ks_loading.register_adapter_conf_options(conf, BARBICAN_GROUP)
     ks_loading.register_session_conf_options(conf, TRUSTEE_GROUP)
     ks_loading.register_auth_conf_options(conf, TRUSTEE_GROUP)
+
+
+def set_defaults() -> None:
+    """Of the libraries' options those that fit this API, so that ``[cors]/allowed_origin`` is all that a console
+    needs."""
+    cors.set_defaults(
+        allow_headers=["X-Auth-Token", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-OpenStack-Request-ID"],
+        allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"],
+        expose_headers=["X-OpenStack-Request-ID", "Retry-After", "Allow"],
+    )
 
 
 def check_values(conf: cfg.ConfigOpts) -> None:

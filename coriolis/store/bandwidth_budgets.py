@@ -35,9 +35,10 @@ def insert(conn: Connection, row: BandwidthBudget) -> None:
     conn.execute(sql_insert(bandwidth_budget), asdict(row))
 
 
-def get(conn: Connection, budget_id: str) -> BandwidthBudget:
-    """:raises NotFound: no such budget"""
-    row = conn.execute(select(bandwidth_budget).where(bandwidth_budget.c.id == budget_id)).first()
+def get(conn: Connection, budget_id: str, *, hold: bool = False) -> BandwidthBudget:
+    """``hold``: nobody can change it until the end of the transaction. :raises NotFound: no such budget"""
+    query = select(bandwidth_budget).where(bandwidth_budget.c.id == budget_id)
+    row = conn.execute(query.with_for_update() if hold else query).first()
     if row is None:
         raise NotFound(f"There is no bandwidth budget {budget_id}.")
     return load(BandwidthBudget, row)

@@ -44,9 +44,10 @@ def insert(conn: Connection, row: Service) -> None:
         raise Clash from error
 
 
-def get(conn: Connection, service_id: str) -> Service:
-    """:raises NotFound:"""
-    row = conn.execute(select(service).where(service.c.id == service_id)).first()
+def get(conn: Connection, service_id: str, *, hold: bool = False) -> Service:
+    """``hold``: nobody can change it until the end of the transaction. :raises NotFound:"""
+    query = select(service).where(service.c.id == service_id)
+    row = conn.execute(query.with_for_update() if hold else query).first()
     if row is None:
         raise NotFound(f"There is no service {service_id}.")
     return load(Service, row)

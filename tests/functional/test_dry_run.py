@@ -99,6 +99,27 @@ def test_bad_orders_are_refused_as_ever(api: TestApp, order: dict[str, Any]) -> 
     assert "at most 50" in answer.json["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"destination_endpoint_id": "origin_endpoint_id"}, "different"),
+        ({"destination_minion_pool_id": "99999999-9999-4999-8999-999999999999"}, "minion pool"),
+        ({"user_scripts": {"global": {"linux": "echo"}}}, "skip_os_morphing"),
+    ],
+)
+def test_what_a_create_would_refuse_is_a_concern(
+    api: TestApp, order: dict[str, Any], change: dict[str, Any], words: str
+) -> None:
+    wish = {"migration": {**order, **{name: order.get(str(value), value) for name, value in change.items()}}}
+    told = api.post_json(f"{PREFIX}/migrations?dry_run=true", wish).json["dry_run"]
+    assert told["possible"] is False
+    assert [(one["side"], one["blocking"]) for one in told["concerns"]] == [("service", True)]
+    refused = api.post_json(f"{PREFIX}/migrations", wish, status=400).json["error"]
+    assert told["concerns"][0]["message"] == refused["message"]
+    assert told["concerns"][0]["code"] == refused["reason"]
+    assert words in refused["message"]
+
+
 def test_of_a_deployment(api: TestApp, db: Database, endpoints: Ends) -> None:
     body = {
         "transfer": {
@@ -119,5 +140,8 @@ def test_of_a_deployment(api: TestApp, db: Database, endpoints: Ends) -> None:
     told = api.post_json(path, wish).json["dry_run"]
     assert told["concerns"] == []
     assert told["recipe"] == "deploy_clones"
+    scripts = {"deployment": {"transfer_id": key, "user_scripts": {"global": {"linux": "echo"}}}}
+    (concern,) = api.post_json(path, scripts).json["dry_run"]["concerns"]
+    assert "skip_os_morphing" in concern["message"]
     assert "CLONE_TRANSFER_DISKS" in [task["task_type"] for task in told["instances"][0]["tasks"]]
     assert api.get(f"{PREFIX}/deployments").json["deployments"] == []

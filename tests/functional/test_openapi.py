@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 import pytest
@@ -34,6 +35,16 @@ def test_every_route_is_in_it(anonymous: TestApp, route: Route) -> None:
     for schema in (route.schema, route.answer):
         if schema is not None:
             Draft202012Validator.check_schema(dict(schema))
+
+
+def test_the_header_of_creates_is_where_it_is_obeyed() -> None:
+    """A handler that looks at the key has it in its route, and no other."""
+    creates = [
+        route for route in ROUTES if route.method == "POST" and "idempotency" in inspect.getsource(route.handler)
+    ]
+    assert {route.path for route in ROUTES if route.repeatable} == {route.path for route in creates}
+    operation = openapi.document(ROUTES)["paths"]["/v1/{project_id}/transfers"]["post"]
+    assert "Idempotency-Key" in [one["name"] for one in operation["parameters"]]
 
 
 def test_nothing_else_is_in_it() -> None:

@@ -126,6 +126,37 @@ def test_a_foreign_endpoint_or_transfer_in_a_body_is_unknown(cloud: Cloud, world
         assert stranger.get(f"/v1/{noun}").json == {noun: []}
 
 
+SECRET = "hunter2-Xq7LmZ"
+
+
+def test_no_route_tells_a_secret(cloud: Cloud, world: World) -> None:
+    """Nor to whoever may do everything, and whether it is asked well or badly."""
+    admin = cloud.client("admin")
+    info = {"password": SECRET, "seed": 1, "deep": [{"api_key": SECRET}], "url": f"https://me:{SECRET}@host/"}
+    for one in admin.get("/v1/endpoints").json["endpoints"]:
+        admin.put_json(f"/v1/endpoints/{one['id']}", {"endpoint": {"connection_info": info}})
+    order = ("GET", "PUT", "POST", "DELETE")
+    for route in sorted(SCOPED, key=lambda route: order.index(route.method)):
+        answer = world.ask(admin, route)
+        assert SECRET not in answer.text, (route.method, route.path)
+    for dry in ("/v1/migrations?dry_run=true", "/v1/deployments?dry_run=true"):
+        body = world.bodies[("POST", dry.partition("?")[0].removeprefix("/v1"))]
+        assert SECRET not in admin.post_json(dry, body, expect_errors=True).text
+
+
+def test_an_admin_finds_the_pools_of_all_projects(cloud: Cloud, world: World) -> None:
+    path = "/v1/minion_pools?all_projects=true"
+    elsewhere = cloud.client("admin", "theirs")
+    assert elsewhere.get("/v1/minion_pools").json == {"minion_pools": []}
+    (found,) = elsewhere.get(path).json["minion_pools"]
+    assert (found["id"], found["project_id"]) == (world.holes["minion_pool_id"], "ours")
+    renamed = {"minion_pool": {"notes": "seen by the admin"}}
+    elsewhere.put_json(f"/v1/minion_pools/{found['id']}", renamed, status=200)
+    for role in ("reader", "member"):
+        assert refused_by_policy(cloud.client(role, "theirs").get(path, expect_errors=True))
+        assert refused_by_policy(cloud.client(role).get(path, expect_errors=True))
+
+
 @pytest.mark.parametrize("role", ["nobody", "reader", "member", "admin"])
 def test_personas(cloud: Cloud, world: World, role: str) -> None:
     """Looks first, deletes last, so that there is something to ask about."""

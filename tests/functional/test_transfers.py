@@ -148,7 +148,8 @@ def test_an_execution_is_shown_at_once_with_its_tasks(api: TestApp, transfer: di
     assert api.get(f"{path}/{made['id']}").json["execution"] == made
     assert api.get(path).json["executions"] == api.get(f"{path}/detail").json["executions"] == [made]
     assert api.get(f"{path}?status=RUNNING").json["executions"] == [made]
-    assert api.get(f"{path}?status=ERROR").json["executions"] == []
+    for word in ("ERROR", "PENDING", "UNEXECUTED", "DEADLOCKED"):
+        assert api.get(f"{path}?status={word}").json["executions"] == []
     api.get(f"{path}?status=NONSENSE", status=400)
     shown = api.get(f"{PREFIX}/transfers/{transfer['id']}").json["transfer"]
     assert (shown["last_execution_status"], shown["executions"]) == ("RUNNING", [])
@@ -320,6 +321,23 @@ def test_an_automatic_deployment_is_pending(api: TestApp, db: Database, transfer
     api.post_json(f"{one}/actions", {"cancel": None}, status=204)
     assert api.get(one).json["deployment"]["last_execution_status"] == "CANCELED"
     api.delete(one, status=204)
+
+
+def test_an_automatic_deployment_drops_no_scripts(api: TestApp, endpoints: Ends) -> None:
+    """It would have to run the transfer's: as one that is asked for, it is refused, and nothing begins."""
+    scripts = {"global": {"linux": "echo"}, "instances": {}}
+    made = api.post_json(f"{PREFIX}/transfers", order(endpoints, user_scripts=scripts)).json["transfer"]
+    path = f"{PREFIX}/transfers/{made['id']}/executions"
+    refused = api.post_json(path, {"execution": {"auto_deploy": True}}, status=400).json["error"]
+    assert refused["field"] == "execution.auto_deploy"
+    assert "skip_os_morphing" in refused["message"]
+    assert api.get(path).json["executions"] == api.get(f"{PREFIX}/deployments").json["deployments"] == []
+    api.post_json(path, {"execution": {"auto_deploy": False}}, status=200)
+    skips = order(endpoints, user_scripts=scripts, skip_os_morphing=True)
+    made = api.post_json(f"{PREFIX}/transfers", skips).json["transfer"]
+    api.post_json(f"{PREFIX}/transfers/{made['id']}/executions", {"execution": {"auto_deploy": True}}, status=200)
+    (waiting,) = api.get(f"{PREFIX}/deployments").json["deployments"]
+    assert (waiting["user_scripts"], waiting["skip_os_morphing"]) == (made["user_scripts"], True)
 
 
 def test_the_same_key_gives_the_same_thing(api: TestApp, endpoints: Ends) -> None:

@@ -216,7 +216,7 @@ TRANSFERS: tuple[Form, ...] = (
                 path="/transfers/{transfer}",
                 query={"include_task_info": "true"},
                 key="transfer",
-                kind="transfer",
+                kind="transfer with info",
             ),
             Call(
                 method="GET",
@@ -296,7 +296,7 @@ DEPLOYMENTS: tuple[Form, ...] = (
         "GET /deployments/{deployment}",
         query={"include_task_info": "true"},
         key="deployment",
-        kind="deployment",
+        kind="deployment with info",
     ),
     Form(
         words="deployment cancel",

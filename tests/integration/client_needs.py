@@ -21,6 +21,12 @@ _TIMES = "created_at updated_at"
 _TRANSFER = "id instances notes last_execution_status created_at"
 _POOLS = "origin_minion_pool_id destination_minion_pool_id"
 _SIDES = f"origin_endpoint_id destination_endpoint_id {_POOLS}"
+_TRANSFER_SHOWN = f"{_TRANSFER} updated_at reservation_id {_SIDES} clone_disks skip_os_morphing"
+_DEPLOYMENT_SHOWN = (
+    f"id transfer_id last_execution_status instances notes {_TIMES} transfer_scenario_type reservation_id"
+    f" {_SIDES} tasks"
+)
+_NOT_NULL = "instances created_at last_execution_status"
 _POOL_KEYS = (
     "id name endpoint_id platform os_type notes status minimum_minions maximum_minions created_at minion_machines"
 )
@@ -33,10 +39,8 @@ KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "verdict": (_words("valid message"), _words("valid")),
     "transfer in a list": (_words(f"{_TRANSFER} scenario type"), _words("instances created_at last_execution_status")),
-    "transfer": (
-        _words(f"{_TRANSFER} updated_at reservation_id {_SIDES} clone_disks skip_os_morphing"),
-        _words("instances created_at last_execution_status"),
-    ),
+    "transfer": (_words(_TRANSFER_SHOWN), _words(_NOT_NULL)),
+    "transfer with info": (_words(f"{_TRANSFER_SHOWN} info"), _words(f"{_NOT_NULL} info")),
     "execution in a list": (_words("id action_id number type status created_at tasks"), _words("created_at tasks")),
     "execution": (_words(f"id action_id status {_TIMES} tasks"), _words("created_at tasks")),
     "task": (
@@ -48,11 +52,8 @@ KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
         _words("id transfer_id last_execution_status instances notes created_at type"),
         _words("instances created_at last_execution_status"),
     ),
-    "deployment": (
-        _words(f"id transfer_id last_execution_status instances notes {_TIMES} transfer_scenario_type reservation_id"
-               f" {_SIDES} tasks"),
-        _words("instances created_at last_execution_status tasks"),
-    ),
+    "deployment": (_words(_DEPLOYMENT_SHOWN), _words(f"{_NOT_NULL} tasks")),
+    "deployment with info": (_words(f"{_DEPLOYMENT_SHOWN} info"), _words(f"{_NOT_NULL} tasks info")),
     "schedule": (
         _words(f"id transfer_id schedule {_TIMES} enabled expiration_date shutdown_instance auto_deploy"),
         _words("schedule"),
@@ -85,6 +86,7 @@ WITHIN: Mapping[str, tuple[tuple[str, str], ...]] = {
     "execution": (("tasks", "task"),),
     "execution in a list": (("tasks", "task"),),
     "deployment": (("tasks", "task"),),
+    "deployment with info": (("tasks", "task"),),
     "task": (("progress_updates", "progress update"),),
     "storage": (("storage_backends", "network"),),
     "minion pool": (("events", "pool event"),),

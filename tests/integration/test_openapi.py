@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -48,6 +49,11 @@ class Target:
     def headers(self) -> dict[str, str]:
         return {"X-Auth-Token": self.token, "Accept": "application/json"}
 
+    def show(self, path: str) -> Any:
+        answer = requests.get(f"{self.root}/v1/{PROJECT_ID}{path}", headers=self.headers, timeout=60)
+        assert answer.ok, answer.text
+        return answer.json()
+
     def make(self, noun: str, path: str, body: Any) -> dict[str, Any]:
         """Something to aim at; its id is kept."""
         answer = requests.post(f"{self.root}/v1/{PROJECT_ID}{path}", json=body, headers=self.headers, timeout=60)
@@ -71,6 +77,28 @@ def _fill(target: Target) -> None:
     transfer = {**job, "origin_endpoint_id": spare, "scenario": "replica"}
     key = target.make("transfer", "/transfers", {"transfer": transfer})["id"]
     target.make("execution", f"/transfers/{key}/executions", {"execution": {}})
+    target.make("schedule", f"/transfers/{key}/schedules", {"schedule": {"minute": 0}, "enabled": False})
+    _deploy(target, {**job, "destination_endpoint_id": spare})
+    target.make("region", "/regions", {"region": {"name": "here"}})
+    service = {"host": "elsewhere", "binary": "coriolis-worker", "topic": "coriolis_worker"}
+    target.make("service", "/services", {"service": service})
+    budget = {"name": "slow", "scope": "link", "target": {"source_region": "a"}, "bytes_per_second": 1_000_000}
+    target.make("bandwidth_budget", "/bandwidth_budgets", {"bandwidth_budget": budget})
+
+
+def _deploy(target: Target, job: dict[str, Any]) -> None:
+    """A deployment wants a transfer that was executed to its end."""
+    known = dict(target.ids)
+    key = target.make("transfer", "/transfers", {"transfer": job})["id"]
+    path = f"/transfers/{key}/executions"
+    run = f"{path}/{target.make('execution', path, {'execution': {}})['id']}"
+    deadline = time.monotonic() + 120
+    while (status := target.show(run)["execution"]["status"]) != "COMPLETED":
+        assert status == "RUNNING"
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    target.ids.update(known)
+    target.make("deployment", "/deployments", {"deployment": {"transfer_id": key}})
 
 
 @pytest.fixture(scope="module")

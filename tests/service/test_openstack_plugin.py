@@ -97,6 +97,14 @@ def test_help_speaks_the_words_of_the_program(folder: Path) -> None:
     assert "$ openstack migration create --origin-endpoint" in program(folder, "openstack", "migration", "create", "-h")
 
 
+def test_both_programs_complete_the_words(folder: Path) -> None:
+    for name, word in (("openstack", "migration_transfer_execution"), ("coriolis", "transfer_execution")):
+        script = program(folder, name, "complete")
+        assert f"cmds_{word}=" in script, name
+        assert "--shutdown-instances" in script
+        assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+
+
 def test_a_cloud_of_clouds_yaml_has_the_service(folder: Path) -> None:
     region = openstack.config.OpenStackConfig(config_files=[str(folder / "clouds.yaml")]).get_one("alone")
     connection: Any = openstack.connection.Connection(config=region)

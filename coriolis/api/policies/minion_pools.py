@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from coriolis.runtime.policy import MEMBER, READER
+from coriolis.runtime.policy import ADMIN, MEMBER, READER
 
 RULES: tuple[tuple[str, str, str], ...] = (
     ("list", READER, "List minion pools."),
+    ("list_all_projects", ADMIN, "List the minion pools of all projects."),
     ("show", READER, "Show a minion pool with its machines."),
     ("create", MEMBER, "Create a minion pool."),
     ("update", MEMBER, "Update a minion pool without machines."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from coriolis.api.dispatch import Route
 from coriolis.api.paging import PAGE
+from coriolis.api.routes.older import with_action, with_detail
 from coriolis.api.schemas import deployments as schemas
 from coriolis.api.schemas.tasks import EVENTS
 from coriolis.api.v1 import deployments, history
@@ -12,23 +13,16 @@ from coriolis.api.v1 import deployments, history
 _FILTERS = (*PAGE, "status", "show_deleted", "include_task_info")
 
 ROUTES: tuple[Route, ...] = (
-    Route(
-        method="GET",
-        path="/deployments",
-        handler=deployments.index,
-        policy="migration:deployments:list",
-        summary="List deployments, newest first",
-        query=_FILTERS,
-        answer=schemas.DEPLOYMENTS,
-    ),
-    Route(
-        method="GET",
-        path="/deployments/detail",
-        handler=deployments.index,
-        policy="migration:deployments:list",
-        summary="List deployments (the same list, for older clients)",
-        query=_FILTERS,
-        answer=schemas.DEPLOYMENTS,
+    *with_detail(
+        Route(
+            method="GET",
+            path="/deployments",
+            handler=deployments.index,
+            policy="migration:deployments:list",
+            summary="List deployments, newest first",
+            query=_FILTERS,
+            answer=schemas.DEPLOYMENTS,
+        )
     ),
     Route(
         method="POST",
@@ -37,6 +31,7 @@ ROUTES: tuple[Route, ...] = (
         policy="migration:deployments:create",
         summary="Deploy the replicas of a transfer, or only tell what that would do",
         query=("dry_run",),
+        repeatable=True,
         schema=schemas.CREATE,
         answer=schemas.MADE_OR_REHEARSED,
     ),
@@ -67,24 +62,16 @@ ROUTES: tuple[Route, ...] = (
         summary="Delete a deployment that has ended, or waits",
         status=204,
     ),
-    Route(
-        method="POST",
-        path="/deployments/{deployment_id}/actions",
-        handler=deployments.action,
-        policy="migration:deployments:cancel",
-        summary="Cancel a deployment, or retry what it did not complete",
-        status=204,
-        schema=schemas.ACTION,
-        answer=schemas.ONE_DEPLOYMENT,
-    ),
-    Route(
-        method="POST",
-        path="/deployments/{deployment_id}/action",
-        handler=deployments.action,
-        policy="migration:deployments:cancel",
-        summary="Cancel a deployment, or retry what it did not complete (the path of the first release)",
-        status=204,
-        schema=schemas.ACTION,
-        answer=schemas.ONE_DEPLOYMENT,
+    *with_action(
+        Route(
+            method="POST",
+            path="/deployments/{deployment_id}/actions",
+            handler=deployments.action,
+            policy="migration:deployments:cancel",
+            summary="Cancel a deployment, or retry what it did not complete",
+            status=204,
+            schema=schemas.ACTION,
+            answer=schemas.ONE_DEPLOYMENT,
+        )
     ),
 )

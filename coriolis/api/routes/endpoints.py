@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from coriolis.api.dispatch import Route
 from coriolis.api.paging import PAGE
+from coriolis.api.routes.older import with_action
 from coriolis.api.schemas import endpoints as schemas
 from coriolis.api.v1 import endpoints
 
@@ -24,6 +25,7 @@ ROUTES: tuple[Route, ...] = (
         handler=endpoints.create,
         policy="migration:endpoints:create",
         summary="Create an endpoint",
+        repeatable=True,
         schema=schemas.CREATE,
         answer=schemas.ONE_ENDPOINT,
     ),
@@ -53,13 +55,15 @@ ROUTES: tuple[Route, ...] = (
         summary="Delete an endpoint that no migration uses",
         status=204,
     ),
-    Route(
-        method="POST",
-        path="/endpoints/{endpoint_id}/actions",
-        handler=endpoints.action,
-        policy="migration:endpoints:validate_connection",
-        summary="Check that an endpoint can be reached with its credentials",
-        schema=schemas.ACTION,
-        answer=schemas.VALIDATION,
+    *with_action(
+        Route(
+            method="POST",
+            path="/endpoints/{endpoint_id}/actions",
+            handler=endpoints.action,
+            policy="migration:endpoints:validate_connection",
+            summary="Check that an endpoint can be reached with its credentials",
+            schema=schemas.ACTION,
+            answer=schemas.VALIDATION,
+        )
     ),
 )

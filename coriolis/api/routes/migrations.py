@@ -5,28 +5,22 @@ from __future__ import annotations
 
 from coriolis.api.dispatch import Route
 from coriolis.api.paging import PAGE
+from coriolis.api.routes.older import with_action, with_detail
 from coriolis.api.schemas import migrations as schemas
 from coriolis.api.schemas import tasks as task_schemas
 from coriolis.api.v1 import events, history, migrations, progress_updates, tasks
 
 ROUTES: tuple[Route, ...] = (
-    Route(
-        method="GET",
-        path="/migrations",
-        handler=migrations.index,
-        policy="migration:migrations:list",
-        summary="List migrations, newest first",
-        query=(*PAGE, "status"),
-        answer=schemas.MIGRATIONS,
-    ),
-    Route(
-        method="GET",
-        path="/migrations/detail",
-        handler=migrations.index,
-        policy="migration:migrations:list",
-        summary="List migrations (the same list, for older clients)",
-        query=(*PAGE, "status"),
-        answer=schemas.MIGRATIONS,
+    *with_detail(
+        Route(
+            method="GET",
+            path="/migrations",
+            handler=migrations.index,
+            policy="migration:migrations:list",
+            summary="List migrations, newest first",
+            query=(*PAGE, "status"),
+            answer=schemas.MIGRATIONS,
+        )
     ),
     Route(
         method="POST",
@@ -35,6 +29,7 @@ ROUTES: tuple[Route, ...] = (
         policy="migration:migrations:create",
         summary="Create a migration and start it, or only tell what it would do",
         query=("dry_run",),
+        repeatable=True,
         schema=schemas.CREATE,
         answer=schemas.MADE_OR_REHEARSED,
     ),
@@ -54,25 +49,17 @@ ROUTES: tuple[Route, ...] = (
         summary="Delete a migration that has ended",
         status=204,
     ),
-    Route(
-        method="POST",
-        path="/migrations/{migration_id}/actions",
-        handler=migrations.action,
-        policy="migration:migrations:cancel",
-        summary="Cancel a migration, or retry what it did not complete",
-        status=204,
-        schema=schemas.ACTION,
-        answer=schemas.ONE_MIGRATION,
-    ),
-    Route(
-        method="POST",
-        path="/migrations/{migration_id}/action",
-        handler=migrations.action,
-        policy="migration:migrations:cancel",
-        summary="Cancel a migration, or retry what it did not complete (the path of the first release)",
-        status=204,
-        schema=schemas.ACTION,
-        answer=schemas.ONE_MIGRATION,
+    *with_action(
+        Route(
+            method="POST",
+            path="/migrations/{migration_id}/actions",
+            handler=migrations.action,
+            policy="migration:migrations:cancel",
+            summary="Cancel a migration, or retry what it did not complete",
+            status=204,
+            schema=schemas.ACTION,
+            answer=schemas.ONE_MIGRATION,
+        )
     ),
     Route(
         method="GET",

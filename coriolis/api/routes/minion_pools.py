@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from coriolis.api.dispatch import Route
 from coriolis.api.paging import PAGE
+from coriolis.api.routes.older import with_action
 from coriolis.api.schemas import minion_pools as schemas
 from coriolis.api.v1 import minion_pools
 
@@ -14,8 +15,9 @@ ROUTES: tuple[Route, ...] = (
         path="/minion_pools",
         handler=minion_pools.index,
         policy="migration:minion_pools:list",
+        action_policies=("migration:minion_pools:list_all_projects",),
         summary="List minion pools, newest first",
-        query=PAGE,
+        query=(*PAGE, "all_projects"),
         answer=schemas.POOLS,
     ),
     Route(
@@ -24,6 +26,7 @@ ROUTES: tuple[Route, ...] = (
         handler=minion_pools.create,
         policy="migration:minion_pools:create",
         summary="Create a minion pool and, unless told otherwise, its machines",
+        repeatable=True,
         schema=schemas.CREATE,
         answer=schemas.ONE_POOL,
     ),
@@ -52,17 +55,16 @@ ROUTES: tuple[Route, ...] = (
         summary="Delete a minion pool that has no machines",
         status=204,
     ),
-    *(
+    *with_action(
         Route(
             method="POST",
-            path=f"/minion_pools/{{minion_pool_id}}/{word}",
+            path="/minion_pools/{minion_pool_id}/actions",
             handler=minion_pools.action,
             policy="migration:minion_pools:show",
             action_policies=tuple(f"migration:minion_pools:{name}" for name in ("allocate", "refresh", "deallocate")),
-            summary="Allocate, refresh or deallocate a minion pool" + note,
+            summary="Allocate, refresh or deallocate a minion pool",
             schema=schemas.ACTION,
             answer=schemas.ONE_POOL,
         )
-        for word, note in (("actions", ""), ("action", " (the path of the first release)"))
     ),
 )

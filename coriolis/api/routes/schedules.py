@@ -27,6 +27,7 @@ ROUTES: tuple[Route, ...] = (
         handler=schedules.create,
         policy="migration:transfer_schedules:create",
         summary="Create a schedule of a transfer; the body has no envelope",
+        repeatable=True,
         schema=schemas.CREATE,
         answer=schemas.ONE_SCHEDULE,
     ),

@@ -31,6 +31,7 @@ ROUTES: tuple[Route, ...] = (
         "Create a region",
         answer=_REGION,
         schema=region_schemas.CREATE,
+        repeatable=True,
     ),
     _route(
         "GET",

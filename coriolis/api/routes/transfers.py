@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from coriolis.api.dispatch import Route
 from coriolis.api.paging import PAGE
+from coriolis.api.routes.older import with_action, with_detail
 from coriolis.api.schemas import transfers as schemas
 from coriolis.api.schemas.tasks import EVENTS
 from coriolis.api.v1 import executions, history, transfers
@@ -12,23 +13,16 @@ from coriolis.api.v1 import executions, history, transfers
 _FILTERS = (*PAGE, "status", "show_deleted", "include_task_info")
 
 ROUTES: tuple[Route, ...] = (
-    Route(
-        method="GET",
-        path="/transfers",
-        handler=transfers.index,
-        policy="migration:transfers:list",
-        summary="List transfers, newest first",
-        query=_FILTERS,
-        answer=schemas.TRANSFERS,
-    ),
-    Route(
-        method="GET",
-        path="/transfers/detail",
-        handler=transfers.index,
-        policy="migration:transfers:list",
-        summary="List transfers (the same list, for older clients)",
-        query=_FILTERS,
-        answer=schemas.TRANSFERS,
+    *with_detail(
+        Route(
+            method="GET",
+            path="/transfers",
+            handler=transfers.index,
+            policy="migration:transfers:list",
+            summary="List transfers, newest first",
+            query=_FILTERS,
+            answer=schemas.TRANSFERS,
+        )
     ),
     Route(
         method="POST",
@@ -36,6 +30,7 @@ ROUTES: tuple[Route, ...] = (
         handler=transfers.create,
         policy="migration:transfers:create",
         summary="Create a transfer",
+        repeatable=True,
         schema=schemas.CREATE,
         answer=schemas.ONE_TRANSFER,
     ),
@@ -66,41 +61,27 @@ ROUTES: tuple[Route, ...] = (
         status=204,
         query=("delete_disks",),
     ),
-    Route(
-        method="POST",
-        path="/transfers/{transfer_id}/actions",
-        handler=transfers.action,
-        policy="migration:transfers:delete_disks",
-        summary="Delete the disks of a transfer, by an execution",
-        schema=schemas.TRANSFER_ACTION,
-        answer=schemas.ONE_EXECUTION,
+    *with_action(
+        Route(
+            method="POST",
+            path="/transfers/{transfer_id}/actions",
+            handler=transfers.action,
+            policy="migration:transfers:delete_disks",
+            summary="Delete the disks of a transfer, by an execution",
+            schema=schemas.TRANSFER_ACTION,
+            answer=schemas.ONE_EXECUTION,
+        )
     ),
-    Route(
-        method="POST",
-        path="/transfers/{transfer_id}/action",
-        handler=transfers.action,
-        policy="migration:transfers:delete_disks",
-        summary="Delete the disks of a transfer (the path of the first release)",
-        schema=schemas.TRANSFER_ACTION,
-        answer=schemas.ONE_EXECUTION,
-    ),
-    Route(
-        method="GET",
-        path="/transfers/{transfer_id}/executions",
-        handler=executions.index,
-        policy="migration:transfer_executions:list",
-        summary="List the executions of a transfer, newest first",
-        query=(*PAGE, "status"),
-        answer=schemas.EXECUTIONS,
-    ),
-    Route(
-        method="GET",
-        path="/transfers/{transfer_id}/executions/detail",
-        handler=executions.index,
-        policy="migration:transfer_executions:list",
-        summary="List the executions of a transfer (the same list, for older clients)",
-        query=(*PAGE, "status"),
-        answer=schemas.EXECUTIONS,
+    *with_detail(
+        Route(
+            method="GET",
+            path="/transfers/{transfer_id}/executions",
+            handler=executions.index,
+            policy="migration:transfer_executions:list",
+            summary="List the executions of a transfer, newest first",
+            query=(*PAGE, "status"),
+            answer=schemas.EXECUTIONS,
+        )
     ),
     Route(
         method="POST",
@@ -108,6 +89,7 @@ ROUTES: tuple[Route, ...] = (
         handler=executions.create,
         policy="migration:transfer_executions:create",
         summary="Execute a transfer",
+        repeatable=True,
         schema=schemas.EXECUTE,
         answer=schemas.ONE_EXECUTION,
     ),
@@ -137,24 +119,16 @@ ROUTES: tuple[Route, ...] = (
         summary="Delete an execution that has ended",
         status=204,
     ),
-    Route(
-        method="POST",
-        path="/transfers/{transfer_id}/executions/{execution_id}/actions",
-        handler=executions.action,
-        policy="migration:transfer_executions:cancel",
-        summary="Cancel an execution, or retry what it did not complete",
-        status=204,
-        schema=schemas.EXECUTION_ACTION,
-        answer=schemas.ONE_EXECUTION,
-    ),
-    Route(
-        method="POST",
-        path="/transfers/{transfer_id}/executions/{execution_id}/action",
-        handler=executions.action,
-        policy="migration:transfer_executions:cancel",
-        summary="Cancel an execution, or retry what it did not complete (the path of the first release)",
-        status=204,
-        schema=schemas.EXECUTION_ACTION,
-        answer=schemas.ONE_EXECUTION,
+    *with_action(
+        Route(
+            method="POST",
+            path="/transfers/{transfer_id}/executions/{execution_id}/actions",
+            handler=executions.action,
+            policy="migration:transfer_executions:cancel",
+            summary="Cancel an execution, or retry what it did not complete",
+            status=204,
+            schema=schemas.EXECUTION_ACTION,
+            answer=schemas.ONE_EXECUTION,
+        )
     ),
 )

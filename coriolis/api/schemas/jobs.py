@@ -20,14 +20,8 @@ from coriolis.api.schemas.answers import (
 from coriolis.domain.model import ExecutionState
 
 # What an execution can be, and words of the contract that other services of this API have.
-STATUSES = (
-    *(state.value for state in ExecutionState),
-    "AWAITING_MINION_ALLOCATIONS",
-    "CANCELED_FOR_DEBUGGING",
-    "DEADLOCKED",
-    "ERROR_ALLOCATING_MINIONS",
-)
-STATUS: Schema = {"type": "string", "enum": sorted(set(STATUSES) | {"UNEXECUTED", "PENDING"})}
+STATUSES = tuple(sorted((*(state.value for state in ExecutionState), "CANCELED_FOR_DEBUGGING", "DEADLOCKED")))
+STATUS: Schema = {"type": "string", "enum": list(STATUSES)}
 
 # Every key of the contract's base action; a noun takes what it has.
 FIELDS: dict[str, Schema] = {

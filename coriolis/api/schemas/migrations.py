@@ -63,17 +63,23 @@ _JOB: dict[str, Schema] = {
     **minion_pools.USE,
 }
 
-# Fields of the old contract whose feature is not there yet: empty values are taken, others refused with the reason.
-LATER: dict[str, str] = {
-    "clone_disks": "disks are never cloned by a migration",
-    "force": "it belongs to migrations made from a replica",
-    "replica_id": "there are no replicas yet; name the endpoints and instances",
+# Fields of a third form, made from a replica, which is a deployment of a transfer now: empty values are taken, others
+# refused with the reason.
+OF_A_REPLICA: dict[str, str] = {
+    "clone_disks": "disks are never cloned by a migration; POST /deployments can",
+    "force": "it belongs to POST /deployments",
+    "replica_id": "what is made of a replica is a deployment: POST /deployments with the transfer_id",
 }
 
 _BY_ENDPOINTS: Schema = {
     "type": "object",
     "required": ["origin_endpoint_id", "destination_endpoint_id", "instances"],
-    "properties": {"origin_endpoint_id": _ID, "destination_endpoint_id": _ID, **_JOB, **{name: {} for name in LATER}},
+    "properties": {
+        "origin_endpoint_id": _ID,
+        "destination_endpoint_id": _ID,
+        **_JOB,
+        **{name: {} for name in OF_A_REPLICA},
+    },
     "additionalProperties": False,
 }
 
@@ -99,7 +105,7 @@ _INLINE: Schema = {
         "origin": _inline_side(("source_environment",)),
         "destination": _inline_side(("target_environment",)),
         **_JOB,
-        **{name: {} for name in LATER},
+        **{name: {} for name in OF_A_REPLICA},
     },
     "additionalProperties": False,
 }

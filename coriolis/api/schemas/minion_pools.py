@@ -87,6 +87,7 @@ _MACHINE = answers.record(
 )
 _LISTED: dict[str, Schema] = {
     "id": answers.ID,
+    "project_id": answers.TEXT,
     "name": answers.TEXT,
     "notes": answers.TEXT_OR_NULL,
     "endpoint_id": answers.ID,
@@ -107,7 +108,6 @@ _POOL = answers.record(
     {
         **_LISTED,
         "user_id": answers.TEXT,
-        "project_id": answers.TEXT,
         "events": answers.several(EVENT),
         "progress_updates": answers.several(PROGRESS_UPDATE),
     }

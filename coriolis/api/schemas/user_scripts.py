@@ -56,10 +56,6 @@ def normalise(scripts: dict[str, Any] | None, field: str) -> dict[str, dict[str,
     return result
 
 
-def is_empty(scripts: dict[str, Any]) -> bool:
-    return not any(scripts.values())
-
-
 def _listed(value: Any, plain_ends: bool, field: str) -> list[dict[str, str]]:
     entries = [{"payload": value}] if isinstance(value, str) else value or []
     for entry in entries:

@@ -34,16 +34,15 @@ def create(request: ApiRequest, services: Services) -> Json:
 
 
 def show(request: ApiRequest, services: Services) -> Json:
-    key = _key(request)
-    with services.db.reader() as conn:
-        return {"bandwidth_budget": _views(conn, [queries.get(conn, key)], services)[0]}
+    return _one(_find(request, services), services)
 
 
 def update(request: ApiRequest, services: Services) -> Json:
     changes = dict(request.body["bandwidth_budget"])
     if "description" in changes:
         changes["description"] = changes["description"] or ""
-    return _one(commands.update(services.db, _key(request), changes), services)
+    seen = _find(request, services)
+    return _one(commands.update(services.db, seen.id, changes, seen=seen), services)
 
 
 def delete(request: ApiRequest, services: Services) -> None:
@@ -52,6 +51,12 @@ def delete(request: ApiRequest, services: Services) -> None:
 
 def _key(request: ApiRequest) -> str:
     return object_id(request, "bandwidth_budget_id", "bandwidth budget")
+
+
+def _find(request: ApiRequest, services: Services) -> BandwidthBudget:
+    key = _key(request)
+    with services.db.reader() as conn:
+        return queries.get(conn, key)
 
 
 def _one(row: BandwidthBudget, services: Services) -> Json:

@@ -12,8 +12,7 @@ from coriolis.api.delegation import leave
 from coriolis.api.idempotency import request_hash
 from coriolis.api.paging import page
 from coriolis.api.request import ApiRequest
-from coriolis.api.schemas.jobs import STATUSES
-from coriolis.api.schemas.user_scripts import is_empty, normalise
+from coriolis.api.schemas.user_scripts import normalise
 from coriolis.api.services import Services
 from coriolis.api.v1 import history, minion_pools, rehearsals, runs
 from coriolis.api.v1.identifiers import object_id
@@ -21,7 +20,7 @@ from coriolis.api.views import deployments as view
 from coriolis.api.views import jobs as job_views
 from coriolis.commands import deployments as commands
 from coriolis.commands.deployments import NewDeployment
-from coriolis.domain.errors import Invalid, NotFound
+from coriolis.domain.errors import NotFound
 from coriolis.rpc.messages import CONDUCTOR
 from coriolis.store import actions, executions
 from coriolis.store.rows import Action
@@ -32,7 +31,7 @@ Json = Any
 def index(request: ApiRequest, services: Services) -> Json:
     """One row per deployment; with ``include_task_info`` also its tasks and what is known of its machines."""
     wanted = page(request.query)
-    statuses = runs.statuses(request.query.all("status"), STATUSES)
+    statuses = runs.statuses(request.query.all("status"))
     deleted = request.query.flag("show_deleted")
     with services.db.reader() as conn:
         rows = actions.page(
@@ -44,7 +43,7 @@ def index(request: ApiRequest, services: Services) -> Json:
 
 
 def create(request: ApiRequest, services: Services) -> Json:
-    order = read(request, services)
+    order = read(request)
     if request.query.flag("dry_run"):
         return {"dry_run": rehearsals.deployment(order, request, services)}
     with services.db.reader() as conn:
@@ -97,10 +96,10 @@ def find(request: ApiRequest, services: Services) -> Action:
         return actions.get(conn, key, request.caller.scope, actions.DEPLOYMENT)
 
 
-def read(request: ApiRequest, services: Services) -> NewDeployment:
+def read(request: ApiRequest) -> NewDeployment:
     """The wish in the body. What it leaves out has the contract's defaults; null means: as the transfer has it.
 
-    :raises Invalid: names the field. :raises NotFound: no such transfer
+    :raises Invalid: names the field. :raises NotFound: its transfer's id is none
     """
     body: dict[str, Json] = request.body["deployment"]
     try:
@@ -108,7 +107,7 @@ def read(request: ApiRequest, services: Services) -> NewDeployment:
     except ValueError:
         raise NotFound(f"There is no transfer {body['transfer_id'][:64]!r}: an id is a UUID") from None
     inherits = "user_scripts" in body and body["user_scripts"] is None
-    order = NewDeployment(
+    return NewDeployment(
         transfer_id=key,
         clone_disks=body.get("clone_disks", True),
         force=bool(body.get("force")),
@@ -116,21 +115,6 @@ def read(request: ApiRequest, services: Services) -> NewDeployment:
         user_scripts=None if inherits else normalise(body.get("user_scripts"), "deployment.user_scripts"),
         morphing_pools=minion_pools.use(body).morphing,
     )
-    _refuse_scripts(order, request, services)
-    return order
-
-
-def _refuse_scripts(order: NewDeployment, request: ApiRequest, services: Services) -> None:
-    with services.db.reader() as conn:
-        transfer = actions.get(conn, order.transfer_id, request.caller.scope, actions.TRANSFER)
-    scripts = transfer.user_scripts if order.user_scripts is None else dict(order.user_scripts)
-    skipped = transfer.skip_os_morphing if order.skip_os_morphing is None else order.skip_os_morphing
-    if not is_empty(scripts) and not skipped:
-        raise Invalid(
-            "deployment.user_scripts: this release does not run scripts in the guest: leave them out, or set "
-            "skip_os_morphing to true to have them stored and not run",
-            field="deployment.user_scripts",
-        )
 
 
 def _answer(row: Action, services: Services) -> Json:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from coriolis.api.delegation import lent
@@ -15,7 +16,7 @@ from coriolis.api.v1.identifiers import object_id
 from coriolis.api.views import endpoints as view
 from coriolis.api.views import masking
 from coriolis.commands import endpoints as commands
-from coriolis.domain.errors import CoriolisError, Invalid
+from coriolis.domain.errors import CoriolisError, Invalid, NotFound
 from coriolis.store import endpoints as queries
 from coriolis.store.rows import Endpoint
 
@@ -103,6 +104,21 @@ def find(request: ApiRequest, services: Services) -> Endpoint:
     key = object_id(request, "endpoint_id", "endpoint")
     with services.db.reader() as conn:
         return queries.get(conn, key, request.caller.scope)
+
+
+def named(body: dict[str, Json], side: str, noun: str, request: ApiRequest, services: Services) -> Endpoint:
+    """The endpoint that the body of a job (``noun``) names for this side.
+
+    :raises Invalid: the caller has none of this id, or no worker has its provider
+    """
+    key, where = body[f"{side}_endpoint_id"], f"{noun}.{side}_endpoint_id"
+    try:
+        with services.db.reader() as conn:
+            row = queries.get(conn, str(uuid.UUID(key)), request.caller.scope)
+    except (ValueError, NotFound):
+        raise Invalid(f"{where}: there is no endpoint {key!r}: GET /endpoints lists them", field=where) from None
+    services.catalogue.require(row.type, where)
+    return row
 
 
 def _views(rows: list[Endpoint], services: Services) -> list[Json]:

@@ -11,7 +11,6 @@ from coriolis.api.delegation import leave
 from coriolis.api.idempotency import request_hash
 from coriolis.api.paging import page
 from coriolis.api.request import ApiRequest
-from coriolis.api.schemas.jobs import STATUSES
 from coriolis.api.services import Services
 from coriolis.api.v1 import history, runs, transfers
 from coriolis.api.v1.identifiers import object_id
@@ -27,7 +26,7 @@ Json = Any
 
 def index(request: ApiRequest, services: Services) -> Json:
     wanted = page(request.query)
-    states = runs.stored_states(runs.statuses(request.query.all("status"), STATUSES))
+    states = runs.stored_states(runs.statuses(request.query.all("status")))
     row = transfers.find(request, services)
     with services.db.reader() as conn:
         found = queries.page(conn, row.id, wanted, statuses=states)

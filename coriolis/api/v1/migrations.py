@@ -10,45 +10,26 @@ from coriolis.api.idempotency import request_hash
 from coriolis.api.paging import page
 from coriolis.api.request import ApiRequest
 from coriolis.api.services import Services
-from coriolis.api.v1 import orders, rehearsals
+from coriolis.api.v1 import orders, rehearsals, runs
 from coriolis.api.v1.identifiers import object_id
 from coriolis.api.views import migrations as view
 from coriolis.api.views import tasks as task_views
 from coriolis.commands import migrations as commands
-from coriolis.domain.errors import Invalid
-from coriolis.domain.model import ExecutionState
-from coriolis.rpc.messages import CONDUCTOR, Wake
+from coriolis.rpc.messages import CONDUCTOR
 from coriolis.store import actions as queries
 from coriolis.store import events, executions, progress, tasks
 from coriolis.store.rows import Action, Execution
 
 Json = Any
 
-# What an execution can be, and words of the contract that other kinds of execution have.
-STATUSES = (
-    *(state.value for state in ExecutionState),
-    "AWAITING_MINION_ALLOCATIONS",
-    "CANCELED_FOR_DEBUGGING",
-    "DEADLOCKED",
-    "ERROR_ALLOCATING_MINIONS",
-)
-
-_EVENTS_SHOWN = 200  # of each task; .../events has all
-
 
 def index(request: ApiRequest, services: Services) -> Json:
     """Without tasks: a list reads one row per job, however many tasks it has."""
     wanted = page(request.query)
-    statuses = request.query.all("status")
-    for word in statuses:
-        if word not in STATUSES:
-            raise Invalid(f"status must be one of {', '.join(STATUSES)}, not {word[:40]!r}", field="status")
+    statuses = runs.statuses(request.query.all("status"))
     with services.db.reader() as conn:
         rows = queries.page(conn, request.project_id, wanted, statuses=statuses)
     return {"migrations": [view.migration(row) for row in rows]}
-
-
-NEWS = Wake(what="advance")  # a hint: without it, the conductor finds what is new at its next look
 
 
 def create(request: ApiRequest, services: Services) -> Json:
@@ -63,8 +44,7 @@ def create(request: ApiRequest, services: Services) -> Json:
             idempotency_key=request.idempotency_key,
             request_hash=request_hash(services.vault, "migrations", request.body),
         )
-    services.bus.cast(CONDUCTOR, NEWS)
-    return {"migration": _whole(row, services)}
+    return _told(row, services)
 
 
 def show(request: ApiRequest, services: Services) -> Json:
@@ -80,11 +60,10 @@ def action(request: ApiRequest, services: Services) -> Json:
     if "retry" in request.body:
         with leave(request, services, job=find(request, services)) as caller:
             row = commands.retry(services.db, caller, object_id(request, "migration_id", "migration"))
-        services.bus.cast(CONDUCTOR, NEWS)
-        return {"migration": _whole(row, services)}
+        return _told(row, services)
     force = bool((request.body["cancel"] or {}).get("force"))
     commands.cancel(services.db, request.caller, object_id(request, "migration_id", "migration"), force=force)
-    services.bus.cast(CONDUCTOR, NEWS)
+    services.bus.cast(CONDUCTOR, runs.NEWS)
     return None
 
 
@@ -102,11 +81,17 @@ def execution_of(request: ApiRequest, services: Services) -> Execution:
         return executions.latest(conn, [row.id])[row.id]
 
 
+def _told(row: Action, services: Services) -> Json:
+    """One that has just begun to run."""
+    services.bus.cast(CONDUCTOR, runs.NEWS)
+    return {"migration": _whole(row, services)}
+
+
 def _whole(row: Action, services: Services) -> Json:
     """With the tasks of its latest run. A constant number of statements."""
     with services.db.reader() as conn:
         run = executions.latest(conn, [row.id])[row.id]
         rows = tasks.of_executions(conn, [run.id])[run.id]
         done = progress.of_execution(conn, run.id)
-        history = events.of_execution(conn, run.id, _EVENTS_SHOWN)
+        history = events.of_execution(conn, run.id, runs.EVENTS_SHOWN)
     return {**view.migration(row), "execution_id": run.id, "tasks": task_views.tasks(rows, done, history)}

@@ -31,8 +31,11 @@ _ACTIONS = {"allocate": commands.allocate, "refresh": commands.refresh}
 
 def index(request: ApiRequest, services: Services) -> Json:
     wanted = page(request.query)
+    everywhere = request.query.flag("all_projects")
+    if everywhere:
+        _require("list_all_projects", request, services)
     with services.db.reader() as conn:
-        rows = queries.page(conn, request.project_id, wanted)
+        rows = queries.page(conn, None if everywhere else request.project_id, wanted)
         machines = queries.machines(conn, [row.id for row in rows])
         types = endpoints.find(conn, sorted({row.endpoint_id for row in rows}), None) if rows else {}
     schemas = {row.id: _known_schema(types[row.endpoint_id].type, row.platform, services) for row in rows}
@@ -83,7 +86,7 @@ def update(request: ApiRequest, services: Services) -> Json:
         given["environment_options"] = _checked(sent, row.endpoint_id, row.platform, request, services)
     if "os_type" in given:
         _os_type(given["os_type"], row.platform)
-    return _answer(commands.update(services.db, request.caller, row.id, given), services)
+    return _answer(commands.update(services.db, request.caller, row.id, given, seen=row), services)
 
 
 def delete(request: ApiRequest, services: Services) -> None:
@@ -94,8 +97,7 @@ def action(request: ApiRequest, services: Services) -> Json:
     """``allocate``, ``refresh`` or ``deallocate``; each has a policy of its own."""
     row = _find(request, services)
     ((name, given),) = request.body.items()
-    owner = {"project_id": request.context.project_id, "user_id": request.context.user_id}
-    services.authority.require(f"migration:minion_pools:{name}", request.context, owner)
+    _require(name, request, services)
     with leave(request, services, ends=(row.endpoint_id,)) as caller:
         if name == "deallocate":
             force = bool((given or {}).get("force"))
@@ -114,6 +116,12 @@ def use(body: dict[str, Json]) -> commands.Use:
 
 
 # ---- parts -----------------------------------------------------------------------------------------------------
+
+
+def _require(verb: str, request: ApiRequest, services: Services) -> None:
+    """:raises Forbidden: the policy of this verb refuses it"""
+    owner = {"project_id": request.context.project_id, "user_id": request.context.user_id}
+    services.authority.require(f"migration:minion_pools:{verb}", request.context, owner)
 
 
 def _find(request: ApiRequest, services: Services) -> MinionPool:

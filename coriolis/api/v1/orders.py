@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
 from coriolis.api import environments, validation
 from coriolis.api.request import ApiRequest
-from coriolis.api.schemas.migrations import LATER, STORAGE_MAPPINGS
-from coriolis.api.schemas.user_scripts import is_empty, normalise
+from coriolis.api.schemas.migrations import OF_A_REPLICA, STORAGE_MAPPINGS
+from coriolis.api.schemas.user_scripts import normalise
 from coriolis.api.services import Services
-from coriolis.api.v1 import minion_pools
+from coriolis.api.v1 import endpoints, minion_pools
 from coriolis.api.v1.accounts import seal
 from coriolis.commands.endpoints import NewEndpoint
 from coriolis.commands.migrations import NewMigration
-from coriolis.domain.errors import Invalid, NotFound
-from coriolis.store import endpoints
+from coriolis.domain.errors import Invalid
 
 Json = Any
 
@@ -38,7 +36,7 @@ class _Side:
 def read(request: ApiRequest, services: Services) -> NewMigration:
     """:raises Invalid: names the field and the cure. :raises Unavailable: no worker can tell the schemas"""
     body: dict[str, Json] = request.body["migration"]
-    _refuse_later(body)
+    _refuse_what_is_of_a_replica(body)
     if "origin" in body:
         origin = _inline(body, "origin", "source_environment", services)
         destination = _inline(body, "destination", "target_environment", services)
@@ -50,7 +48,9 @@ def read(request: ApiRequest, services: Services) -> NewMigration:
     network_map = _merged("network_map", environment, body, destination.environment_field)
     storage_mappings = _merged("storage_mappings", environment, body, destination.environment_field)
     validation.check(_STORAGE_MAPPINGS, storage_mappings, "migration.storage_mappings")
-    _check_environments(origin, destination, environment, services)
+    for end, part, given in ((origin, "source", origin.environment), (destination, "destination", environment)):
+        schema = getattr(services.catalogue.schemas(end.platform), part)
+        environments.check(given, schema, end.platform, end.environment_field)
     return NewMigration(
         origin=origin.account,
         destination=destination.account,
@@ -59,7 +59,7 @@ def read(request: ApiRequest, services: Services) -> NewMigration:
         destination_environment=environment,
         network_map=network_map,
         storage_mappings=storage_mappings,
-        user_scripts=_scripts(body),
+        user_scripts=normalise(body.get("user_scripts"), "migration.user_scripts"),
         notes=body.get("notes"),
         shutdown_instances=bool(body.get("shutdown_instances")),
         replication_count=body.get("replication_count") or _ROUNDS,
@@ -68,21 +68,14 @@ def read(request: ApiRequest, services: Services) -> NewMigration:
     )
 
 
-def _refuse_later(body: dict[str, Json]) -> None:
-    for name, why in LATER.items():
+def _refuse_what_is_of_a_replica(body: dict[str, Json]) -> None:
+    for name, why in OF_A_REPLICA.items():
         if body.get(name):
             raise Invalid(f"migration.{name}: {why}: leave it out", field=f"migration.{name}")
 
 
 def _by_id(body: dict[str, Json], side: str, field: str, request: ApiRequest, services: Services) -> _Side:
-    key = body[f"{side}_endpoint_id"]
-    where = f"migration.{side}_endpoint_id"
-    try:
-        with services.db.reader() as conn:
-            row = endpoints.get(conn, str(uuid.UUID(key)), request.caller.scope)
-    except (ValueError, NotFound):
-        raise Invalid(f"{where}: there is no endpoint {key!r}: GET /endpoints lists them", field=where) from None
-    services.catalogue.require(row.type, where)
+    row = endpoints.named(body, side, "migration", request, services)
     return _Side(
         platform=row.type,
         account=row.id,
@@ -127,21 +120,3 @@ def _merged(name: str, environment: dict[str, Json], body: dict[str, Json], fiel
     if not isinstance(inner, dict):
         raise Invalid(f"{field}.{name}: must be an object", field=f"{field}.{name}")
     return {**inner, **environments.without_nulls(body.get(name) or {})}
-
-
-def _check_environments(origin: _Side, destination: _Side, environment: dict[str, Json], services: Services) -> None:
-    source = services.catalogue.schemas(origin.platform).source
-    environments.check(origin.environment, source, origin.platform, origin.environment_field)
-    target = services.catalogue.schemas(destination.platform).destination
-    environments.check(environment, target, destination.platform, destination.environment_field)
-
-
-def _scripts(body: dict[str, Json]) -> dict[str, Json]:
-    scripts = normalise(body.get("user_scripts"), "migration.user_scripts")
-    if not is_empty(scripts) and not body.get("skip_os_morphing"):
-        raise Invalid(
-            "migration.user_scripts: this release does not run scripts in the guest: leave them out, or set "
-            "skip_os_morphing to true to have them stored and not run",
-            field="migration.user_scripts",
-        )
-    return scripts

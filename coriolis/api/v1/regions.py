@@ -40,23 +40,27 @@ def create(request: ApiRequest, services: Services) -> Json:
 
 
 def show(request: ApiRequest, services: Services) -> Json:
-    with services.db.reader() as conn:
-        row = queries.get(conn, object_id(request, "region_id", "region"))
-    return {"region": _views([row], services)[0]}
+    return {"region": _views([_find(request, services)], services)[0]}
 
 
 def update(request: ApiRequest, services: Services) -> Json:
     """Unknown keys are dropped, as the contract has it; null changes nothing but the description."""
-    body = request.body["region"]
+    body, seen = request.body["region"], _find(request, services)
     changes = {name: body[name] for name in ("name", "enabled") if body.get(name) is not None}
     if "description" in body:
         changes["description"] = body["description"] or ""
-    row = commands.update(services.db, object_id(request, "region_id", "region"), changes)
+    row = commands.update(services.db, seen.id, changes, seen=seen)
     return {"region": _views([row], services)[0]}
 
 
 def delete(request: ApiRequest, services: Services) -> None:
     commands.delete(services.db, object_id(request, "region_id", "region"))
+
+
+def _find(request: ApiRequest, services: Services) -> Region:
+    key = object_id(request, "region_id", "region")
+    with services.db.reader() as conn:
+        return queries.get(conn, key)
 
 
 def _views(rows: list[Region], services: Services) -> list[Json]:

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
 from coriolis.api.delegation import lent
 from coriolis.api.request import ApiRequest
 from coriolis.api.services import Services
-from coriolis.commands import deployments
+from coriolis.commands import deployments, migrations
 from coriolis.commands.deployments import NewDeployment
 from coriolis.commands.endpoints import NewEndpoint
 from coriolis.commands.migrations import NewMigration
@@ -23,12 +25,14 @@ from coriolis.domain.recipe import SEEDS, Recipe
 from coriolis.domain.recipes.migrate import choose
 from coriolis.rpc import messages
 from coriolis.store import actions, endpoints, replicas
+from coriolis.store.engine import DatabaseAway
 from coriolis.store.rows import Endpoint
 
 Json = Any
 
 AT_MOST = 50  # instances of one dry run: it is answered while the caller waits
 _AT_ONCE = 4
+NOBODY = "00000000-0000-0000-0000-000000000000"  # id of what is not stored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +65,7 @@ def migration(order: NewMigration, request: ApiRequest, services: Services) -> J
     """What ``order`` would do. :raises Invalid: too many instances. :raises Unavailable: no worker for a platform"""
     ends = [_end_of(account, request, services) for account in (order.origin, order.destination)]
     platforms = _platforms(ends, services)
+    refused = _refusal(lambda conn: migrations.draft(conn, services.db, request.caller, order, key=NOBODY), services)
     job = _Job(
         origin=ends[0],
         destination=ends[1],
@@ -72,7 +77,7 @@ def migration(order: NewMigration, request: ApiRequest, services: Services) -> J
         recipe=choose(*platforms),
         options=Options(rounds=order.replication_count, shutdown=order.shutdown_instances),
     )
-    return _answer(job, order.instances, platforms, [], request, services)
+    return _answer(job, order.instances, platforms, refused, request, services)
 
 
 def deployment(order: NewDeployment, request: ApiRequest, services: Services) -> Json:
@@ -81,11 +86,12 @@ def deployment(order: NewDeployment, request: ApiRequest, services: Services) ->
         transfer = actions.get(conn, order.transfer_id, request.caller.scope, actions.TRANSFER)
         machines = replicas.of_transfer(conn, transfer.id)
         busy = actions.open_runs(conn, transfer.id)
-        general = [_concern("transfer", "transfer.busy", f"Its {run.type} {run.id} is {run.state}.") for run in busy]
-        try:
-            deployments.check_replicas(conn, transfer, force=order.force)
-        except CoriolisError as error:
-            general.append(_concern("transfer", error.code, error.message))
+    general = [_concern("transfer", "transfer.busy", f"Its {run.type} {run.id} is {run.state}.") for run in busy]
+    general += _refusal(
+        lambda conn: deployments.check_replicas(conn, transfer, force=order.force), services, "transfer"
+    )
+    now = services.db.utcnow()
+    general += _refusal(lambda conn: deployments.draft(conn, request.caller, transfer, order, NOBODY, now), services)
     ends = [_end_of(key, request, services) for key in (transfer.origin_endpoint_id, transfer.destination_endpoint_id)]
     clone = transfer.clone_disks if order.clone_disks is None else order.clone_disks
     recipe = deployments.recipe_of(dataclasses.replace(transfer, clone_disks=clone))
@@ -221,6 +227,18 @@ def _asked(
     except CoriolisError as error:
         concerns.append(_concern(side, error.code, error.message))
         return None
+
+
+def _refusal(check: Callable[[Connection], object], services: Services, side: str = "service") -> list[Json]:
+    """Why the job would not be accepted, if it would not."""
+    try:
+        with services.db.reader() as conn:
+            check(conn)
+    except DatabaseAway:
+        raise
+    except CoriolisError as error:
+        return [_concern(side, error.code, error.message)]
+    return []
 
 
 def _concern(side: str, code: str, message: str) -> Json:

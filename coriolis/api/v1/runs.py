@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from coriolis.api.schemas.jobs import STATUSES
 from coriolis.api.views import executions as view
 from coriolis.api.views import tasks as task_views
 from coriolis.commands import graphs
@@ -21,21 +22,22 @@ Json = Any
 
 NEWS = Wake(what="advance")  # a hint: without it, the conductor finds what is new at its next look
 
-_EVENTS_SHOWN = 200  # of each task; .../events has all
+_NO_STATE = ("",)
+EVENTS_SHOWN = 200  # of each task; .../events has all
 
 
-def statuses(words: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """The states in which rows have one of these statuses. :raises Invalid: one is no status"""
+def statuses(words: Sequence[str]) -> tuple[str, ...]:
+    """The statuses that are asked for. :raises Invalid: one is none"""
     for word in words:
-        if word not in known:
-            raise Invalid(f"status must be one of {', '.join(sorted(known))}, not {word[:40]!r}", field="status")
+        if word not in STATUSES:
+            raise Invalid(f"status must be one of {', '.join(STATUSES)}, not {word[:40]!r}", field="status")
     return tuple(words)
 
 
 def stored_states(words: Sequence[str]) -> tuple[str, ...]:
-    """Of executions: what is accepted and has no graph yet is RUNNING on the wire."""
-    extra = (ExecutionState.PENDING.value,) if ExecutionState.RUNNING in words else ()
-    return (*(word for word in words if word != ExecutionState.PENDING), *extra) or tuple(words)
+    """The states of executions that the wire shows with one of these words."""
+    found = tuple(state.value for state in ExecutionState if view.shown_as(state) in words)
+    return found or _NO_STATE if words else ()
 
 
 def shown(conn: Connection, runs: Sequence[Execution]) -> list[Json]:
@@ -50,7 +52,7 @@ def tasks_of(conn: Connection, runs: Sequence[Execution]) -> dict[str, list[Json
     rows = [task for found in stored.values() for task in found]
     keys = [task.id for task in rows]
     done = progress.of_tasks(conn, keys)
-    history = events.of_tasks(conn, keys, _EVENTS_SHOWN)
+    history = events.of_tasks(conn, keys, EVENTS_SHOWN)
     new = [run for run in runs if run.state == ExecutionState.PENDING and not stored[run.id]]
     jobs = actions.find(conn, sorted({run.action_id for run in new})) if new else {}
     for run in new:

@@ -37,17 +37,16 @@ def create(request: ApiRequest, services: Services) -> Json:
 
 
 def show(request: ApiRequest, services: Services) -> Json:
-    with services.db.reader() as conn:
-        row = queries.get(conn, object_id(request, "service_id", "service"))
-    return {"service": _views([row], services)[0]}
+    return {"service": _views([_find(request, services)], services)[0]}
 
 
 def update(request: ApiRequest, services: Services) -> Json:
     """Unknown and unchangeable keys are dropped, as the contract has it."""
-    body = request.body["service"]
+    body, seen = request.body["service"], _find(request, services)
     row = commands.update(
         services.db,
-        object_id(request, "service_id", "service"),
+        seen.id,
+        seen=seen,
         enabled=body.get("enabled"),
         mapped_regions=tuple(body["mapped_regions"] or ()) if "mapped_regions" in body else None,
     )
@@ -56,6 +55,12 @@ def update(request: ApiRequest, services: Services) -> Json:
 
 def delete(request: ApiRequest, services: Services) -> None:
     commands.delete(services.db, object_id(request, "service_id", "service"))
+
+
+def _find(request: ApiRequest, services: Services) -> Service:
+    key = object_id(request, "service_id", "service")
+    with services.db.reader() as conn:
+        return queries.get(conn, key)
 
 
 def _views(rows: list[Service], services: Services) -> list[Json]:

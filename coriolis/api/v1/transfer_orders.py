@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import uuid
 from typing import Any
 
 from coriolis.api import environments, validation
@@ -13,11 +12,10 @@ from coriolis.api.schemas.migrations import STORAGE_MAPPINGS
 from coriolis.api.schemas.transfers import FIXED
 from coriolis.api.schemas.user_scripts import normalise
 from coriolis.api.services import Services
-from coriolis.api.v1 import minion_pools
+from coriolis.api.v1 import endpoints, minion_pools
 from coriolis.commands.transfers import CHANGEABLE, REPLICA, NewTransfer
-from coriolis.domain.errors import Invalid, NotFound
+from coriolis.domain.errors import Invalid
 from coriolis.domain.mappings import SHALLOW, merged
-from coriolis.store import endpoints
 from coriolis.store.rows import Action, Endpoint
 
 Json = Any
@@ -28,12 +26,13 @@ _INNER = ("network_map", "storage_mappings")  # an answer shows them inside the 
 
 def new(request: ApiRequest, services: Services) -> NewTransfer:
     """:raises Invalid: names the field and the cure. :raises Unavailable: no worker can tell the schemas"""
-    body = given(request.body["transfer"])
-    origin = _endpoint(request.body["transfer"], "origin", request, services)
-    destination = _endpoint(request.body["transfer"], "destination", request, services)
+    transfer = request.body["transfer"]
+    body = given(transfer)
+    origin, destination = (
+        endpoints.named(transfer, side, "transfer", request, services) for side in ("origin", "destination")
+    )
     _check_different(origin, destination, services)
     check_environments(body, origin, destination, services)
-    transfer = request.body["transfer"]
     return NewTransfer(
         origin=origin.id,
         destination=destination.id,
@@ -109,17 +108,6 @@ def _changed_scripts(scripts: dict[str, Json]) -> dict[str, Json]:
     return {
         group: {name: listed[group].get(name) for name in scripts.get(group) or {}} for group in ("global", "instances")
     }
-
-
-def _endpoint(body: dict[str, Json], side: str, request: ApiRequest, services: Services) -> Endpoint:
-    key, where = body[f"{side}_endpoint_id"], f"transfer.{side}_endpoint_id"
-    try:
-        with services.db.reader() as conn:
-            row = endpoints.get(conn, str(uuid.UUID(key)), request.caller.scope)
-    except (ValueError, NotFound):
-        raise Invalid(f"{where}: there is no endpoint {key!r}: GET /endpoints lists them", field=where) from None
-    services.catalogue.require(row.type, where)
-    return row
 
 
 def _check_different(origin: Endpoint, destination: Endpoint, services: Services) -> None:

@@ -11,7 +11,6 @@ from coriolis.api.delegation import leave
 from coriolis.api.idempotency import request_hash
 from coriolis.api.paging import page
 from coriolis.api.request import ApiRequest
-from coriolis.api.schemas.jobs import STATUSES
 from coriolis.api.services import Services
 from coriolis.api.v1 import runs, transfer_orders
 from coriolis.api.v1.identifiers import object_id
@@ -31,7 +30,7 @@ _EXECUTIONS_SHOWN = 20  # of each transfer, in a list that asks for tasks
 def index(request: ApiRequest, services: Services) -> Json:
     """One row per transfer; with ``include_task_info`` also what is known of its machines, and its executions."""
     wanted = page(request.query)
-    statuses = runs.statuses(request.query.all("status"), STATUSES)
+    statuses = runs.statuses(request.query.all("status"))
     deleted = request.query.flag("show_deleted")
     with services.db.reader() as conn:
         rows = actions.page(conn, request.project_id, wanted, kind=actions.TRANSFER, statuses=statuses, deleted=deleted)

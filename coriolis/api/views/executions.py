@@ -26,7 +26,12 @@ def status(row: Execution) -> str:
 
 def status_of(kind: str, state: str) -> str:
     """``kind``: type of the execution. A migration is PENDING on the wire, too."""
-    return state if kind == "migration" else _WORDS.get(state, state)
+    return state if kind == "migration" else shown_as(state)
+
+
+def shown_as(state: str) -> str:
+    """The word of the wire for an execution of a transfer or a deployment."""
+    return _WORDS.get(state, state)
 
 
 def execution(row: Execution, tasks: Sequence[Json]) -> dict[str, Json]:

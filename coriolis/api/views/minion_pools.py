@@ -20,6 +20,7 @@ def listed(row: MinionPool, machines: Sequence[MinionMachine], schema: Json) -> 
     """A pool in a list. ``schema``: of its options, which says what is secret in them."""
     return {
         "id": row.id,
+        "project_id": row.project_id,
         "name": row.name,
         "notes": row.notes,
         "endpoint_id": row.endpoint_id,
@@ -50,7 +51,6 @@ def shown(
     return {
         **listed(row, machines, schema),
         "user_id": row.user_id,
-        "project_id": row.project_id,
         "events": event_view.events(events, first),
         "progress_updates": [progress_update(one) for one in steps],
     }

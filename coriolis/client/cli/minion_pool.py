@@ -123,19 +123,22 @@ class Set(ServiceCommand, show.ShowOne):
 class List(PageLister):
     """List the minion pools."""
 
-    examples = ("minion pool list --long",)
+    examples = ("minion pool list --long", "minion pool list --all-projects --long")
 
     def get_parser(self, prog_name: str) -> Any:
         parser = super().get_parser(prog_name)
-        parser.add_argument("--long", action="store_true", help="with limits and notes")
+        parser.add_argument("--long", action="store_true", help="with limits, notes and project")
+        parser.add_argument(
+            "--all-projects", action="store_true", default=None, help="those of all projects, for administrators"
+        )
         return parser
 
     def take_action(self, parsed_args: Any) -> tuple[Any, Any]:
-        pools = self.service.minion_pools(**self.page(parsed_args))
+        pools = self.service.minion_pools(**self.page(parsed_args, "all_projects"))
         columns = ("ID", "Name", "Endpoint", "Platform", "OS", "Status")
         if not parsed_args.long:
             return columns, ((p.id, p.name, p.endpoint_id, p.platform, p.os_type, p.status) for p in pools)
-        return (*columns, "Minimum", "Maximum", "Idle seconds", "Then", "Notes", "Created"), (
+        return (*columns, "Minimum", "Maximum", "Idle seconds", "Then", "Notes", "Created", "Project"), (
             (
                 p.id,
                 p.name,
@@ -149,6 +152,7 @@ class List(PageLister):
                 p.minion_retention_strategy,
                 p.notes,
                 p.created_at,
+                p.project_id,
             )
             for p in pools
         )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from coriolis.commands.endpoints import NewEndpoint
 from coriolis.commands.minion_pools import NewPool, Use
 from coriolis.commands.transfers import NewTransfer
 from coriolis.conductor import minion_pools
-from coriolis.domain.errors import Invalid, InvalidState
+from coriolis.domain.errors import Conflict, Invalid, InvalidState
 from coriolis.domain.minions import Choice, Machine, MachineStatus, choose, surplus
 from coriolis.store import executions
 from coriolis.store import minion_pools as queries
@@ -105,6 +106,8 @@ def test_allocated_refreshed_deallocated_deleted(world: World) -> None:
     world.run()
     assert world.status(pool) == "DEALLOCATED"
     assert world.machines(pool) == []
+    with pytest.raises(Conflict, match="at the same moment"):
+        commands.update(world.rig.db, CALLER, pool.id, {"maximum_minions": 4}, seen=replace(pool, updated_at=None))
     assert commands.update(world.rig.db, CALLER, pool.id, {"maximum_minions": 5}).maximum_minions == 5
     commands.delete(world.rig.db, CALLER, pool.id)
     assert world.rig.db.read(queries.machines, [pool.id]) == {pool.id: []}
