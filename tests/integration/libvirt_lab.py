@@ -22,7 +22,7 @@ from tests.integration.libvirt_host import LibvirtHost
 
 _DOMAIN = """\
 <domain type='qemu'>
-  <name>{name}</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>
+  <name>{name}</name><memory unit='MiB'>{memory}</memory><vcpu>1</vcpu>
   <os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>
   <devices>{disks}
     <serial type='pty'><log file='/var/log/libvirt/qemu/{name}-serial0.log'/></serial>
@@ -61,13 +61,20 @@ class Lab:
             event=lambda level, message: self.events.append(f"{level} {message}"),
         )
 
-    def define(self, name: str, disks: dict[str, tuple[str, Path]] | None = None, *, silent: bool = False) -> Instance:
+    def define(
+        self,
+        name: str,
+        disks: dict[str, tuple[str, Path]] | None = None,
+        *,
+        silent: bool = False,
+        memory_mib: int = 64,
+    ) -> Instance:
         """A domain, not started. ``disks``: target to format and path; default: a qcow2 tiny guest (or, ``silent``,
         only data)."""
         if disks is None:
             disks = {"vda": ("qcow2", tiny_guest.qcow2_disk(self.host.pool / f"{name}.qcow2", silent=silent))}
         parts = [_DISK.format(target=t, kind=kind, path=path) for t, (kind, path) in disks.items()]
-        self.raw.defineXML(_DOMAIN.format(name=name, disks="".join(parts)))
+        self.raw.defineXML(_DOMAIN.format(name=name, memory=memory_mib, disks="".join(parts)))
         return self.instance(name)
 
     def instance(self, name: str) -> Instance:
@@ -83,8 +90,12 @@ class Lab:
         return self.instance(name)
 
     def wait_for_greeting(self, name: str) -> None:
-        end = time.monotonic() + 30
-        while not self.console(name).count(tiny_guest.GREETING):
+        self.wait_for_words(name, tiny_guest.GREETING, 30)
+
+    def wait_for_words(self, name: str, words: bytes, seconds: float) -> None:
+        """Until the guest has said so on its console."""
+        end = time.monotonic() + seconds
+        while words not in self.console(name):
             assert time.monotonic() < end, f"{name} does not boot: {self.console(name)!r}"
             time.sleep(0.1)
 

@@ -102,8 +102,12 @@ class Transfer:
         wait_for(lambda: any(map(there, self.ask("GET", path)["execution"]["tasks"])), 60)
 
 
+def copies(task: dict[str, Any]) -> bool:
+    return bool(task["task_type"] == "REPLICATE_DISKS")
+
+
 def copying(task: dict[str, Any]) -> bool:
-    return task["task_type"] == "REPLICATE_DISKS" and task["status"] == "RUNNING"
+    return copies(task) and task["status"] == "RUNNING"
 
 
 def test_what_changed_moves_and_deployments_have_the_sources_bytes(
@@ -113,7 +117,9 @@ def test_what_changed_moves_and_deployments_have_the_sources_bytes(
     transfer.end(transfer.begin())
     assert transfer.copied()["disk-0"]["mode"] == "full"
     clouds[0].write(transfer.machine, "disk-0", 5 << 20, b"changed" * 1000)
-    transfer.end(transfer.begin())
+    shown = transfer.end(transfer.begin())
+    (task,) = [one for one in shown["tasks"] if copies(one) and one["item"] == "disk-0"]
+    assert any("the next round would take" in line["message"] for line in task["progress_updates"])
     second = transfer.copied()
     assert second["disk-0"]["mode"] == "dirty"
     assert second["disk-0"]["bytes_read"] <= 1 << 20
