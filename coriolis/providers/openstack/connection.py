@@ -21,6 +21,7 @@ from coriolis.providers.openstack.keystones import may_speak
 _CONNECT_RETRIES = 2
 _STATUS_RETRIES = 3  # of 503; keystoneauth waits longer each time
 _TIMEOUT_SECONDS = 60.0
+_USER_AGENT = "coriolis"
 _APPLICATION_CREDENTIAL_FIELDS: tuple[str, ...] = ("application_credential_id", "application_credential_secret")
 _PASSWORD_FIELDS: tuple[str, ...] = (
     "username",
@@ -100,8 +101,14 @@ def open_cloud(info: dict[str, Any], context: Context) -> Cloud:
     wire = requests.Session()
     wire.hooks["response"].append(calls)
     with translated("connection_info"):
-        session = _Session(auth=_auth(info), session=wire, verify=_verify(info, context), timeout=_TIMEOUT_SECONDS)
-        sdk = Sdk(session=session, region_name=info.get("region_name"), app_name="coriolis", **_config(info))
+        session = _Session(
+            auth=_auth(info),
+            session=wire,
+            verify=_verify(info, context),
+            timeout=_TIMEOUT_SECONDS,
+            app_name=_USER_AGENT,  # for the logs of the cloud
+        )
+        sdk = Sdk(session=session, region_name=info.get("region_name"), **_config(info))
     where = str(info.get("region_name") or info.get("auth_url") or "the user's own cloud")
     return Cloud(sdk=sdk, name=where, calls=calls, auth_url=_auth_url(info), proven=is_proven(info))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from coriolis.providers.api import Concern, Conflict, Environment, Instance, Invalid
+from coriolis.providers.api import Concern, Conflict, Context, Environment, Instance, Invalid
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
+from coriolis.providers.openstack.kept import listed
 from coriolis.providers.openstack.tags import tag
 
 _ADMIN = "admin"
@@ -30,16 +31,26 @@ class Flavor:
     special: bool = False  # has extra specs: special hardware, perhaps
 
 
-def plan_flavor(cloud: Cloud, instance: Instance, environment: Environment) -> tuple[Flavor, list[Concern]]:
+def plan_flavor(
+    cloud: Cloud, instance: Instance, environment: Environment, context: Context
+) -> tuple[Flavor, list[Concern]]:
     """:raises Invalid: there is no such flavor, or none fits and none may be made"""
-    with translated("listing flavors"):
-        flavors = [_read(one) for one in cloud.sdk.compute.flavors() if not one.is_disabled]
     wanted = environment.get("flavor_name")
+
+    def ask() -> list[dict[str, Any]]:
+        with translated("listing flavors"):
+            return [dataclasses.asdict(_read(one)) for one in cloud.sdk.compute.flavors() if not one.is_disabled]
+
+    def choose(rows: list[dict[str, Any]]) -> Flavor | None:
+        flavors = [Flavor(**row) for row in rows]
+        return called(flavors, str(wanted)) if wanted else best_fit(flavors, instance)
+
+    rows = listed(cloud, "compute", "flavors", ask, context, has=lambda rows: choose(rows) is not None)
+    chosen = choose(rows)
+    if chosen is not None:
+        return chosen, list(_too_small(chosen, instance))
     if wanted:
-        return _named(flavors, str(wanted), instance)
-    fitting = best_fit(flavors, instance)
-    if fitting is not None:
-        return fitting, []
+        raise Invalid(f"flavor_name: there is no flavor {wanted}")
     if not environment.get("create_flavor"):
         raise Invalid(
             f"no flavor of {cloud.name} has {instance.num_cpu} CPUs and {instance.memory_mb} MiB of memory; name one "
@@ -73,17 +84,19 @@ def best_fit(flavors: Iterable[Flavor], instance: Instance) -> Flavor | None:
     return min(enough, key=rank, default=None)
 
 
-def _named(flavors: Iterable[Flavor], wanted: str, instance: Instance) -> tuple[Flavor, list[Concern]]:
-    found = next((one for one in flavors if wanted in (one.id, one.name)), None)
-    if found is None:
-        raise Invalid(f"flavor_name: there is no flavor {wanted}")
+def called(flavors: Iterable[Flavor], wanted: str) -> Flavor | None:
+    """By its id or name."""
+    return next((one for one in flavors if wanted in (one.id, one.name)), None)
+
+
+def _too_small(found: Flavor, instance: Instance) -> Iterator[Concern]:
     if found.vcpus >= instance.num_cpu and found.ram >= instance.memory_mb:
-        return found, []
+        return
     message = (
         f"flavor {found.name} has {found.vcpus} CPUs and {found.ram} MiB of memory, the instance {instance.num_cpu} "
         f"and {instance.memory_mb} MiB"
     )
-    return found, [Concern(code="openstack.small_flavor", message=message)]
+    yield Concern(code="openstack.small_flavor", message=message)
 
 
 def ensure_flavor(cloud: Cloud, planned: dict[str, Any], mark: str) -> str:

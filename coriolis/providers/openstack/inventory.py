@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from openstack import exceptions as sdk_errors
@@ -22,9 +23,19 @@ _IDS_PER_CALL = 100  # that fit into a URL
 _MANY = 1 << 62
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What was asked for one instance and serves the next, in this connection: an export reads all of them in one.
+    ``networks``: id to name; ``images``: None for one that is gone."""
+
+    networks: dict[str, str] = field(default_factory=dict)
+    images: dict[str, Any | None] = field(default_factory=dict)
+
+
 class OpenStackInventory:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
+        self._seen = Seen()
 
     def list_instances(
         self, environment: Environment, *, marker: str | None, limit: int | None, name: str | None, context: Context
@@ -39,7 +50,7 @@ class OpenStackInventory:
         return found[:limit]
 
     def get_instance(self, environment: Environment, name: str, context: Context) -> Instance:
-        return read_instance(self._cloud, find_server(self._cloud, name, context), context)
+        return read_instance(self._cloud, find_server(self._cloud, name, context), self._seen, context)
 
     def _pages(self, marker: str | None, wanted: int, name: str | None, context: Context) -> Iterator[list[Any]]:
         """Pages of matching servers in the order of their ids."""
@@ -81,7 +92,8 @@ class OpenStackInventory:
         for start in range(0, len(ids), _IDS_PER_CALL):
             some = ids[start : start + _IDS_PER_CALL]
             with translated(f"listing the images of {self._cloud.name}"):
-                images = list(self._cloud.sdk.image.images(id="in:" + ",".join(some), limit=_IDS_PER_CALL))
+                query = {"id": "in:" + ",".join(some), "limit": _IDS_PER_CALL, "paginated": False}
+                images = list(self._cloud.sdk.image.images(**query))
             found |= {str(image.id): instances.properties_of(image) for image in images}
         return found
 
@@ -138,28 +150,35 @@ def _is_id(text: str) -> bool:
         return False
 
 
-def read_instance(cloud: Cloud, server: Any, context: Context) -> Instance:
+def read_instance(cloud: Cloud, server: Any, seen: Seen, context: Context) -> Instance:
     """Everything about a server. Calls: one for its ports, one for their networks, one for its image if it has one, and
     one for each of its volumes."""
     with translated(f"reading server {server.name}"):
         ports = list(cloud.sdk.network.ports(device_id=server.id))
-        networks = sorted({port.network_id for port in ports})
-        names = {one.id: one.name for one in cloud.sdk.network.networks(id=networks)} if networks else {}
+        networks = sorted({port.network_id for port in ports} - seen.networks.keys())
+        if networks:
+            seen.networks.update({one.id: one.name for one in cloud.sdk.network.networks(id=networks)})
     volumes = []
     for attached in server.attached_volumes:
         context.check_cancelled()
         with translated(f"reading volume {attached.id} of server {server.name}"):
             volumes.append(cloud.cinder.get_volume(attached.id))
+    identifier = instances.image_id(server)
+    if identifier is not None and identifier not in seen.images:
+        seen.images[identifier] = _image(cloud, identifier, server)
     return instances.instance(
-        instances.Parts(server=server, volumes=volumes, ports=ports, image=_image(cloud, server), network_names=names)
+        instances.Parts(
+            server=server,
+            volumes=volumes,
+            ports=ports,
+            image=None if identifier is None else seen.images[identifier],
+            network_names=seen.networks,
+        )
     )
 
 
-def _image(cloud: Cloud, server: Any) -> Any | None:
-    """None when it boots from a volume, or when Glance does not have the image any more, or not for us."""
-    identifier = instances.image_id(server)
-    if identifier is None:
-        return None
+def _image(cloud: Cloud, identifier: str, server: Any) -> Any | None:
+    """None when Glance does not have the image any more, or not for us."""
     with translated(f"reading image {identifier} of server {server.name}"):
         try:
             return cloud.sdk.image.get_image(identifier)

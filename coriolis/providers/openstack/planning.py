@@ -5,7 +5,8 @@ quotas are asked, before a byte moves."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from coriolis.providers.api import (
@@ -26,9 +27,11 @@ from coriolis.providers.api import (
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.flavors import Flavor, plan_flavor
+from coriolis.providers.openstack.kept import listed
 from coriolis.providers.openstack.nics import NicPlanner
 from coriolis.providers.openstack.quotas import Needs, check_quotas
 from coriolis.providers.openstack.read_checks import reading_concerns
+from coriolis.providers.openstack.rights import looks_only
 from coriolis.providers.openstack.source_checks import source_concerns
 from coriolis.providers.openstack.storage import list_types
 from coriolis.providers.openstack.zones import server_zones, volume_zones
@@ -61,15 +64,15 @@ class OpenStackPlanning:
     ) -> Layout:
         name = server_name(instance, environment)
         images = image_properties(instance, environment)
-        properties = {**self._properties(environment), "image_properties": images}
-        flavor, concerns = plan_flavor(self._cloud, instance, environment)
+        properties = {**self._properties(environment, context), "image_properties": images}
+        flavor, concerns = plan_flavor(self._cloud, instance, environment, context)
         context.check_cancelled()
         nics = NicPlanner(self._cloud, environment, network_map, context)
         planned_nics = nics.plan(instance)
         if properties["floating_network"] and not planned_nics:
             raise Invalid("floating_ip_network: the instance has no NIC that could have a floating address")
         context.check_cancelled()
-        disks = self._disks(instance, environment, storage_mappings, images)
+        disks = self._disks(instance, environment, storage_mappings, images, context)
         concerns = [*concerns, *nics.concerns, *self._rights(environment)]
         context.check_cancelled()
         concerns += check_quotas(self._cloud, needs_of(disks, len(planned_nics), flavor, properties, context))
@@ -81,7 +84,7 @@ class OpenStackPlanning:
             concerns=tuple(concerns),
         )
 
-    def _properties(self, environment: Environment) -> dict[str, Any]:
+    def _properties(self, environment: Environment, context: Context) -> dict[str, Any]:
         """Ids of all that the environment names. :raises Invalid: there is no such thing"""
         sdk: Any = self._cloud.sdk
         data = environment.get("user_data")
@@ -90,7 +93,7 @@ class OpenStackPlanning:
         group = environment.get("server_group")
         keypair = environment.get("keypair_name")
         external = environment.get("floating_ip_network")
-        self._check_zones(environment)
+        self._check_zones(environment, context)
         return {
             "server_group": self._id("server_group", group, lambda: sdk.compute.find_server_group(group)),
             "keypair": keypair and self._id("keypair_name", keypair, lambda: sdk.compute.find_keypair(keypair)),
@@ -113,29 +116,43 @@ class OpenStackPlanning:
             raise Invalid(f"floating_ip_network: {self._cloud.name} has no external network {wanted}")
         return str(found.id)
 
-    def _check_zones(self, environment: Environment) -> None:
-        for field, known in (("availability_zone", server_zones), ("volumes_availability_zone", volume_zones)):
+    def _check_zones(self, environment: Environment, context: Context) -> None:
+        for field, service, ask in (
+            ("availability_zone", "compute", server_zones),
+            ("volumes_availability_zone", "block_storage", volume_zones),
+        ):
             wanted = str(environment.get(field) or "").partition(":")[0]  # Nova: zone:host, for administrators
             if not wanted:
                 continue
-            zones = known(self._cloud)
+            zones = listed(
+                self._cloud,
+                service,
+                f"{service}-zones",
+                functools.partial(ask, self._cloud),
+                context,
+                has=functools.partial(_holds, wanted),
+            )
             if wanted not in zones:
                 raise Invalid(f"{field}: {wanted} is not there; there are {', '.join(zones) or 'none'}")
 
-    def _rights(self, environment: Environment) -> list[Concern]:
-        if ":" not in str(environment.get("availability_zone") or "") or "admin" in self._cloud.roles:
-            return []
-        message = "availability_zone: only an administrator may name the host of a server"
-        return [Concern(code="openstack.needs_admin", message=message, blocking=True)]
+    def _rights(self, environment: Environment) -> Iterator[Concern]:
+        yield from looks_only(self._cloud.roles, "volumes, ports and servers")
+        if ":" in str(environment.get("availability_zone") or "") and "admin" not in self._cloud.roles:
+            message = "availability_zone: only an administrator may name the host of a server"
+            yield Concern(code="openstack.needs_admin", message=message, blocking=True)
 
     def _disks(
-        self, instance: Instance, environment: Environment, mappings: dict[str, Any], images: dict[str, str]
+        self,
+        instance: Instance,
+        environment: Environment,
+        mappings: dict[str, Any],
+        images: dict[str, str],
+        context: Context,
     ) -> tuple[PlannedDisk, ...]:
         if not instance.devices.disks:
             raise Invalid(f"instance {instance.name} has no disk to boot from")
-        types: dict[str, str] = {}
-        if environment.get("volume_type") or any(choose_storage(disk, mappings) for disk in instance.devices.disks):
-            types = {str(one.id): str(one.name) for one in list_types(self._cloud)}
+        wanted = {choose_storage(disk, mappings) or environment.get("volume_type") for disk in instance.devices.disks}
+        types = self._types({str(name) for name in wanted if name}, context)
         boot = boot_disk(instance)
         return tuple(
             PlannedDisk(
@@ -147,6 +164,24 @@ class OpenStackPlanning:
             )
             for disk in instance.devices.disks
         )
+
+    def _types(self, wanted: set[str], context: Context) -> dict[str, str]:
+        """Id to name; asked for only when some are wanted."""
+        if not wanted:
+            return {}
+
+        def ask() -> dict[str, str]:
+            return {str(one.id): str(one.name) for one in list_types(self._cloud)}
+
+        def has(types: dict[str, str]) -> bool:
+            return wanted <= types.keys() | set(types.values())
+
+        types: dict[str, str] = listed(self._cloud, "block_storage", "volume-types", ask, context, has=has)
+        return types
+
+
+def _holds(wanted: str, names: list[str]) -> bool:
+    return wanted in names
 
 
 def server_name(instance: Instance, environment: Environment) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from coriolis.providers.api import Context
@@ -21,8 +22,9 @@ from coriolis.providers.openstack.writing import OpenStackSinks
 
 
 class OpenStackConnection:
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, log: logging.Logger) -> None:
         self.cloud = cloud
+        self._log = log
         self.inventory = OpenStackInventory(cloud)
         self.networks = OpenStackNetworks(cloud)
         self.storage = OpenStackStorage(cloud)
@@ -39,9 +41,10 @@ class OpenStackConnection:
         check_cloud(self.cloud)
 
     def close(self) -> None:
+        self._log.debug("cloud %s was asked requests=%d", self.cloud.name, self.cloud.calls.count)
         close_cloud(self.cloud)
 
 
 def connect(connection_info: dict[str, Any], context: Context) -> OpenStackConnection:
     """:raises ProviderError: the cloud does not answer, or refuses us"""
-    return OpenStackConnection(open_cloud(connection_info, context))
+    return OpenStackConnection(open_cloud(connection_info, context), context.log)

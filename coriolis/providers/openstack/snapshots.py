@@ -38,6 +38,7 @@ from coriolis.providers.openstack.waits import wait_for_status, wait_until
 
 DIRECT, IMAGE = "direct", "image"
 ROOT = "root"  # id of a disk that came from an image
+_NO_VOLUMES = "image"  # part of a reference
 _WAY = "coriolis_transport"  # metadata item
 _AT_ONCE = 16  # requests
 _GIB = 1 << 30
@@ -100,7 +101,7 @@ class OpenStackSnapshots:
             self.release(base.ref, key="", context=context)
         points = _take(this)
         return Snapshot(
-            ref=f"{instance.id}/{tag(key)}",
+            ref="/".join([instance.id, *(() if this.volumes else (_NO_VOLUMES,)), tag(key)]),
             instance_id=instance.id,
             disks=tuple(_in_order(this, [*_of_volumes(this, points), *_of_root(this, points), *_of_empty(this)])),
             properties={"environment": needed_of(environment)},
@@ -110,21 +111,28 @@ class OpenStackSnapshots:
         for mark in _marks(ref, key):
             mine = Temporaries(cloud=self._cloud, mark=mark, context=context)
             mine.delete_images(mine.images())
-            mine.delete_volumes(mine.volumes())
-            mine.delete_snapshots(mine.snapshots())
+            if _may_have_volumes(ref):
+                mine.delete_volumes(mine.volumes())
+                mine.delete_snapshots(mine.snapshots())
 
     def release(self, ref: Any, key: str, context: Context) -> None:
         """Of the volumes' snapshots only those stay that Ceph needs to tell what changed."""
         for mark in _marks(ref, key):
             mine = Temporaries(cloud=self._cloud, mark=mark, context=context)
             mine.delete_images(mine.images())
-            mine.delete_volumes(mine.volumes())
-            mine.delete_snapshots(one for one in mine.snapshots() if not (one.metadata or {}).get(BASE))
+            if _may_have_volumes(ref):
+                mine.delete_volumes(mine.volumes())
+                mine.delete_snapshots(one for one in mine.snapshots() if not (one.metadata or {}).get(BASE))
 
 
 def _marks(ref: Any | None, key: str) -> list[str]:
     marks = [tag(key)] if key else []
     return list(dict.fromkeys([*marks, *([str(ref).rpartition("/")[2]] if ref else [])]))
+
+
+def _may_have_volumes(ref: Any | None) -> bool:
+    """Of a point in time that came to be without volumes, Cinder need not be asked for any."""
+    return ref is None or _NO_VOLUMES not in str(ref).split("/")
 
 
 def _is_empty(disk: Disk) -> bool:
@@ -145,7 +153,7 @@ def _take(this: _Round) -> _Points:
     snapshots = {disk: _ready(this, snapshots[disk]) for disk in sorted(wanted)}
     root = None
     if this.root is not None:
-        root = _ready_image(this, images[0] if images else _ask_for_server_image(this))
+        root = _ready_image(this, str(images[0].id) if images else _ask_for_server_image(this))
     return _Points(snapshots=snapshots, root=root)
 
 
@@ -191,8 +199,8 @@ def _ready(this: _Round, snapshot: Any) -> Any:
     )
 
 
-def _ask_for_server_image(this: _Round) -> Any:
-    """Waits until Nova does nothing else with the server."""
+def _ask_for_server_image(this: _Round) -> str:
+    """The id of the image, which is not ready yet. Waits until Nova does nothing else with the server."""
     compute, instance = this.cloud.sdk.compute, this.instance
 
     def ask() -> str | None:
@@ -214,28 +222,26 @@ def _ask_for_server_image(this: _Round) -> Any:
             raise
 
     what = f"server {instance.name} was busy with something else and could not be asked for a snapshot"
-    ident = wait_until(
+    return wait_until(
         patiently, what=what, seconds=this.seconds("volume_seconds", VOLUME_SECONDS), context=this.context
     )
-    with translated(f"asking for image {ident}"):
-        return this.cloud.sdk.image.get_image(ident)
 
 
-def _ready_image(this: _Round, image: Any) -> Any:
+def _ready_image(this: _Round, ident: str) -> Any:
     def look() -> Any:
         try:
-            with translated(f"asking for image {image.id}"):
-                return this.cloud.sdk.image.get_image(image.id)
+            with translated(f"asking for image {ident}"):
+                return this.cloud.sdk.image.get_image(ident)
         except Gone:
             raise Conflict(
-                f"image {image.id} of {this.instance.name} disappeared while it was made: Nova or Cinder could not "
+                f"image {ident} of {this.instance.name} disappeared while it was made: Nova or Cinder could not "
                 "upload it, and the logs of the cloud say why"
             ) from None
 
     return wait_for_status(
         look,
         ("active",),
-        what=f"image {image.id} of {this.instance.name}",
+        what=f"image {ident} of {this.instance.name}",
         seconds=this.seconds("image_seconds", IMAGE_SECONDS),
         context=this.context,
         failed=_FAILED_IMAGE,
@@ -262,7 +268,7 @@ def _of_volumes(this: _Round, points: _Points) -> list[DiskSnapshot]:
             ready[disk] = _ready_volume(this, ready[disk], "available")
             images[disk] = glance.upload_of(this.cloud, ready[disk], this.mine.mark, disk)
     for disk in uploads:
-        images[disk] = _ready_image(this, images[disk])
+        images[disk] = _ready_image(this, str(images[disk].id))
     this.mine.delete_volumes(ready.pop(disk) for disk in uploads if disk in ready)
     made = []
     for disk, snapshot in points.snapshots.items():
