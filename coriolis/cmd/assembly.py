@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from keystoneauth1 import exceptions as ks_errors
 from keystoneauth1 import loading as ks_loading
 from oslo_config import cfg
 from oslo_log import log
@@ -23,6 +24,7 @@ from coriolis.api.settings import ApiSettings
 from coriolis.commands.presence import Presence
 from coriolis.conductor.service import ConductorService, ConductorSettings
 from coriolis.conf import openstack
+from coriolis.conf.opts import BARBICAN_GROUP, TRUSTEE_GROUP
 from coriolis.domain.errors import Conflict, Invalid
 from coriolis.rpc.bus import Bus
 from coriolis.runtime import certificates, identity, launcher, local_token, secrets
@@ -68,7 +70,7 @@ def trustee(conf: cfg.ConfigOpts) -> Trustee | None:
     group = conf.trustee
     if group.auth_type is None:
         return None
-    return Trustee(auth_type=group.auth_type, auth=_auth(group), cafile=group.cafile)
+    return Trustee(auth_type=group.auth_type, auth=_auth(conf, TRUSTEE_GROUP), cafile=group.cafile)
 
 
 def trusts(conf: cfg.ConfigOpts) -> Trusts | None:
@@ -83,18 +85,26 @@ def _barbican(conf: cfg.ConfigOpts) -> dict[str, Any]:
     group = conf.barbican
     return {
         "auth_type": group.auth_type,
-        "auth": _auth(group) if group.auth_type is not None else {},
+        "auth": _auth(conf, BARBICAN_GROUP) if group.auth_type is not None else {},
         "endpoint": group.endpoint_override,
         "region": group.region_name,
         "cafile": group.cafile,
     }
 
 
-def _auth(group: Any) -> dict[str, Any]:
-    """The options of a keystoneauth plugin, as far as they are set."""
-    plugin: Any = ks_loading.get_plugin_loader(group.auth_type)
-    names = (option.dest for option in plugin.get_options())
-    return {name: group[name] for name in names if name in group and group[name] is not None}
+def _auth(conf: cfg.ConfigOpts, section: str) -> dict[str, Any]:
+    """The options of the section's keystoneauth plugin, as far as they are set. Which ones there are depends on the
+    plugin, so they are registered here.
+
+    :raises SystemExit: there is no such plugin
+    """
+    try:
+        options = ks_loading.get_auth_plugin_conf_options(conf[section].auth_type)
+    except ks_errors.NoMatchingPlugin as error:
+        sys.exit(f"Section [{section}], auth_type: {error}")
+    conf.register_opts(options, group=section)
+    found = {option.dest: conf[section][option.dest] for option in options}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def vault(conf: cfg.ConfigOpts) -> secrets.Vault:
