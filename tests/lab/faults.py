@@ -10,8 +10,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import http.client
+import json
+import os
 import re
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -27,8 +30,9 @@ _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "upgrade",
 class Fault:
     """What befalls the next ``times`` requests that fit; ``path`` is a regular expression.
 
-    ``status``: answer so, without asking the service. ``hang``: no answer until ``released``. ``cut_after``: break the
-    connection after so many bytes of the request's body, or of the answer's when the request has none. ``lose_answer``:
+    ``status``: answer so, without asking the service. ``hang``: no answer; the connection ends when ``released``.
+    ``hold``: the service is asked when ``released``. ``cut_after``: break the connection after so many bytes of the
+    request's body, or of the answer's when the request has none. ``lose_answer``:
     the service does it, and the caller never hears of it. ``hold_answer``: the service does it (then ``reached`` is
     set), and the caller hears of it when ``released``. ``when``: asked for each request that fits otherwise.
     """
@@ -38,6 +42,7 @@ class Fault:
     times: int = 1
     status: int | None = None
     hang: bool = False
+    hold: bool = False
     cut_after: int | None = None
     lose_answer: bool = False
     hold_answer: bool = False
@@ -48,17 +53,29 @@ class Fault:
     released: threading.Event = dataclasses.field(default_factory=threading.Event)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A request. ``status``: of the answer that the caller got; None: none. ``action``: what is asked of a thing, such
+    as ``os-stop``, where its path is that of all actions."""
+
+    method: str
+    path: str
+    action: str | None = None
+    token: str = dataclasses.field(repr=False)
+    status: int | None = None
+
+
 class _CutError(Exception):
     pass
 
 
 class Proxy:
-    """Before one service. ``requests``: method and path of all that came."""
+    """Before one service. ``seen``: all requests that are over."""
 
     def __init__(self, port: int) -> None:
         self.target = port
         self.faults: list[Fault] = []
-        self.requests: list[tuple[str, str]] = []
+        self.seen: list[Seen] = []
         self._lock = threading.Lock()
         proxy = self
 
@@ -80,6 +97,14 @@ class Proxy:
             self.faults.append(made)
         return made
 
+    def clear(self) -> None:
+        """Forgets faults and requests; what waits for a release goes on."""
+        with self._lock:
+            for fault in self.faults:
+                fault.released.set()
+            self.faults.clear()
+            self.seen.clear()
+
     @contextlib.contextmanager
     def running(self) -> Iterator[Proxy]:
         self._thread.start()
@@ -94,7 +119,6 @@ class Proxy:
     def meet(self, method: str, path: str) -> Fault | None:
         """The fault that befalls this request; it counts as met."""
         with self._lock:
-            self.requests.append((method, path))
             for fault in self.faults:
                 fits = fault.met < fault.times and fault.method in ("*", method) and re.search(fault.path, path)
                 if fits and fault.when():
@@ -112,9 +136,23 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         self.close_connection = True
-        fault = self.owner.meet(self.command, self.path)
-        if fault and fault.hang:
+        self.status: int | None = None
+        self.action: str | None = None
+        try:
+            self._meet(self.owner.meet(self.command, self.path))
+        finally:
+            token = self.headers.get("x-auth-token", "")
+            seen = Seen(method=self.command, path=self.path, action=self.action, token=token, status=self.status)
+            self.owner.seen.append(seen)
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        self.status = code
+        super().send_response(code, message)
+
+    def _meet(self, fault: Fault | None) -> None:
+        if fault and (fault.hang or fault.hold):
             fault.released.wait()
+        if fault and fault.hang:
             return
         if fault and fault.status is not None:
             self._answer(fault)
@@ -145,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
         cut = fault.cut_after if fault else None
         has_body = "content-length" in self.headers or self._chunked
-        body = _cut(self._body(), cut if has_body else None) if has_body else None
+        body = _cut(self._noted(self._body()), cut if has_body else None) if has_body else None
         upstream.request(self.command, self.path, body=body, headers=headers, encode_chunked=self._chunked)
         answer = upstream.getresponse()
         if fault and fault.lose_answer:
@@ -181,6 +219,15 @@ class _Handler(BaseHTTPRequestHandler):
         while left > 0 and (piece := self.rfile.read(min(_PIECE, left))):
             left -= len(piece)
             yield piece
+
+    def _noted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """The same, and what they ask of a thing is noted."""
+        if not self.path.partition("?")[0].endswith("/action"):
+            yield from pieces
+            return
+        body = b"".join(pieces)
+        self.action = next(iter(json.loads(body)))
+        yield body
 
     def _break(self) -> None:
         with contextlib.suppress(OSError):
@@ -218,14 +265,19 @@ def proxied(cloud: LabCloud, *services: str, region: str | None = None) -> Itera
 
 
 def faulty_region(cloud: LabCloud) -> str:
-    """Its name in the catalog."""
-    return f"{cloud.name}-faulty"
+    """Its name in the catalog. Each process has its own."""
+    return f"{_regions(cloud)}{os.getpid()}"
+
+
+def _regions(cloud: LabCloud) -> str:
+    return f"{cloud.name}-faulty-"
 
 
 @contextlib.contextmanager
 def _region(cloud: LabCloud, proxies: Mapping[str, Proxy], region: str) -> Iterator[None]:
     with cloud.connect() as connection:
         identity = connection.identity
+        _forget_regions(identity, _regions(cloud))
         ids = {service.type: service.id for service in identity.services()}
         identity.create_region(id=region)
         made = []
@@ -240,6 +292,16 @@ def _region(cloud: LabCloud, proxies: Mapping[str, Proxy], region: str) -> Itera
             yield
         finally:
             for endpoint in made:
+                identity.delete_endpoint(endpoint)
+            identity.delete_region(region)
+
+
+def _forget_regions(identity: Any, prefix: str) -> None:
+    """Those of processes that were killed."""
+    for region in list(identity.regions()):
+        pid = region.id.removeprefix(prefix)
+        if region.id.startswith(prefix) and pid.isdecimal() and not os.path.exists(f"/proc/{pid}"):
+            for endpoint in list(identity.endpoints(region_id=region.id)):
                 identity.delete_endpoint(endpoint)
             identity.delete_region(region)
 
@@ -264,7 +326,7 @@ def volumes_hang(cloud: LabCloud) -> Iterator[None]:
 def broken_type(cloud: LabCloud) -> Iterator[str]:
     """The name of a volume type whose volumes end in ``error``: no backend has what it asks for."""
     with cloud.connect() as connection:
-        name = "lab-broken"
+        name = f"lab-broken-{uuid.uuid4().hex[:8]}"
         extra = {"volume_backend_name": "nowhere"}
         made = connection.block_storage.create_type(name=name, extra_specs=extra)
         try:

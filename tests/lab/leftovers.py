@@ -24,6 +24,14 @@ UNTAGGED = frozenset({"trust", "attachment"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Owner:
+    """A user and a project, by their ids."""
+
+    user: str
+    project: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Thing:
     """``text``: all that the cloud says of it."""
 
@@ -32,12 +40,6 @@ class Thing:
     name: str
     project: str
     text: str = dataclasses.field(repr=False, compare=False, default="")
-
-
-def _keypairs(connection: Any) -> Iterator[Any]:
-    for user in connection.identity.users():
-        for pair in connection.compute.keypairs(user_id=user.id):
-            yield {"id": f"{user.name}/{pair.name}", "name": pair.name, "user": user.name}
 
 
 def _raw(service: str, path: str, name: str) -> Lister:
@@ -52,7 +54,6 @@ def _raw(service: str, path: str, name: str) -> Lister:
 
 _LISTERS: Mapping[str, Lister] = {
     "server": lambda connection: connection.compute.servers(all_projects=True),
-    "keypair": _keypairs,
     "flavor": lambda connection: connection.compute.flavors(is_public=None, get_extra_specs=True),
     "server group": lambda connection: connection.compute.server_groups(all_projects=True),
     "volume": lambda connection: connection.block_storage.volumes(all_projects=True),
@@ -68,25 +69,33 @@ _LISTERS: Mapping[str, Lister] = {
     "floating address": lambda connection: connection.network.ips(),
     "security group": lambda connection: connection.network.security_groups(),
     "trust": _raw("identity", "/OS-TRUST/trusts", "trusts"),
-    "application credential": lambda connection: _of_users(connection, "application_credentials"),
 }
 
 
-def _of_users(connection: Any, noun: str) -> Iterator[Any]:
-    for user in connection.identity.users():
-        yield from getattr(connection.identity, noun)(user.id)
+def _of_user(connection: Any, user: Any) -> Iterator[Thing]:
+    for pair in connection.compute.keypairs(user_id=user.id):
+        yield _thing("keypair", {"id": f"{user.name}/{pair.name}", "name": pair.name, "user": user.name})
+    for one in connection.identity.application_credentials(user.id):
+        yield _thing("application credential", one)
 
 
-def census(cloud: LabCloud) -> frozenset[Thing]:
-    """Everything in the cloud now."""
+def census(cloud: LabCloud, owner: Owner | None = None) -> frozenset[Thing]:
+    """Everything in the cloud now; with ``owner``, only his of what has to be asked for of each user and project."""
     with cloud.connect() as connection:
+        identity = connection.identity
+        users = [identity.get_user(owner.user)] if owner else list(identity.users())
+        projects = [identity.get_project(owner.project)] if owner else list(identity.projects())
         found = [_thing(kind, entry) for kind, lister in _LISTERS.items() for entry in lister(connection)]
-        return frozenset([*found, *_secrets(cloud, connection)])
+        for user in users:
+            found += _of_user(connection, user)
+        return frozenset([*found, *_secrets(cloud, connection, projects)])
 
 
-def leftovers(cloud: LabCloud, tag: str, before: frozenset[Thing] = frozenset()) -> list[Thing]:
+def leftovers(
+    cloud: LabCloud, tag: str, before: frozenset[Thing] = frozenset(), owner: Owner | None = None
+) -> list[Thing]:
     """What has the tag and was not there ``before``, and what cannot have one and is new; empty when all is clean."""
-    new = census(cloud) - before
+    new = census(cloud, owner) - before
     found = [thing for thing in new if tag in thing.text or (thing.kind in UNTAGGED and before)]
     return sorted(found, key=lambda thing: (thing.kind, thing.name, thing.id))
 
@@ -98,11 +107,11 @@ def _thing(kind: str, entry: Any) -> Thing:
     return Thing(kind=kind, id=str(facts.get("id")), name=name, project=project, text=json.dumps(facts, default=str))
 
 
-def _secrets(cloud: LabCloud, connection: Any) -> Iterator[Thing]:
+def _secrets(cloud: LabCloud, connection: Any, projects: Iterable[Any]) -> Iterator[Thing]:
     """Barbican lists the secrets of the token's project only: the admin becomes admin of each project for this."""
     admin = connection.current_user_id
     role = connection.identity.find_role("admin")
-    for project in connection.identity.projects():
+    for project in projects:
         try:
             connection.identity.assign_project_role_to_user(project, admin, role)
             found = _secrets_of(cloud, project)
