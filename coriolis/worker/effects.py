@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 from collections.abc import Callable, Iterable
 
 from coriolis.domain.effects import key_of
 from coriolis.domain.errors import Stale
 from coriolis.domain.model import EffectState, Json
+from coriolis.providers.api import ProviderError
 from coriolis.rpc.messages import Attempt, Effect, EffectAck, EffectWrite
+
+_LOG = logging.getLogger(__name__)
 
 Write = Callable[[EffectWrite], EffectAck]
 Make = Callable[[str], Json]  # key -> reference
@@ -41,6 +45,7 @@ class Ledger:
         found = self.known(name)
         if found is not None and found.state == EffectState.LIVE:
             return found.ref
+        self._make_room(name, remove)
         if found is not None and not found.doubtful:
             key = found.key
             self.new_keys.discard(key)
@@ -59,6 +64,17 @@ class Ledger:
                 remove(ref, key)
             raise _stale(name)
         return ref
+
+    def _make_room(self, name: str, remove: Remove) -> None:
+        """Removes what attempts that were cut off may have made under the name: there may be no room for two, of a MAC
+        address or in a quota. That settles nothing, since a late request may make it yet; where it fails, it is left
+        to whoever settles it."""
+        for effect in list(self._known.values()):
+            if effect.name == name and effect.doubtful and effect.state != EffectState.GONE:
+                try:
+                    remove(effect.ref, effect.key)
+                except ProviderError as error:
+                    _LOG.warning("%s of an earlier attempt is not removed yet: %s", name, error.message)
 
     def switch(self, kind: str, name: str, act: Callable[[], Json], intent: Json) -> Json:
         """Changes the state of something that exists (its power); ``act`` may be repeated, and gives what the ledger

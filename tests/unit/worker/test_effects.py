@@ -71,6 +71,19 @@ def test_what_is_in_doubt_is_not_adopted(bench: Any, made: Path) -> None:
     assert {write.effect.key for write in bench.conductor.writes} == {key_of("volumes", "volume/a", 3)}
 
 
+def test_what_is_in_doubt_makes_room_and_stays_in_doubt(bench: Any, made: Path) -> None:
+    """There may be no room for two. The ledger still has it: it may be made late."""
+    left = [
+        Effect(key=key, kind="volume", name="volume/a", state="intended", doubtful=True) for key in ("first", "second")
+    ]
+    other = Effect(key="other", kind="volume", name="volume/b", state="intended", doubtful=True)
+    for effect in (*left, other):
+        (made / effect.key).write_text(effect.key)
+    make(bench, layout("a"), epoch=3, effects=(*left, other))
+    assert names(made) == ["a", "other"]
+    assert states(bench) == [("volume/a", "intended"), ("volume/a", "live")]
+
+
 def test_nothing_is_made_when_the_intention_is_refused(bench: Any, made: Path) -> None:
     bench.conductor.accept_effect = lambda write: False
     bench.assign("vm", task_id="volumes", kind="volumes", inputs={"layout": layout("a")})
