@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.conductor.rig import Rig, badly
 
 
@@ -36,3 +38,14 @@ def test_a_bad_instance_fails_alone(rig: Rig) -> None:
     assert row.last_execution_status == "ERROR"
     assert "1 of 2 instances failed" in (row.message or "")
     assert list(row.transfer_result or {}) == ["good"]
+
+
+@pytest.mark.parametrize("kind", ["copy", "verify"])
+def test_all_disks_of_all_machines_are_copied_and_verified_at_once(rig: Rig, kind: str) -> None:
+    """As many as there are slots, on all workers that are there."""
+    sessions = {rig.worker(kind="ova", slots=2), rig.worker(kind="ova", slots=2, host="host-2")}
+    rig.create("vm-1", "vm-2", kind="ova", replication_count=1)
+    rig.run(until=kind)
+    held = {(one.instance, one.item) for one in rig.held}
+    assert held == {(vm, disk) for vm in ("vm-1", "vm-2") for disk in ("disk-0", "disk-1")}
+    assert {one.attempt.session_id for one in rig.held} == sessions
