@@ -235,8 +235,11 @@ def test_a_volume_that_ends_in_error_is_told(site: Site) -> None:
 @pytest.mark.slow
 def test_a_volume_that_is_made_late_is_overcome(site: Site) -> None:
     """Whoever waits for it too long makes another one. One is used, and the others are removed."""
+    fault = site.fault("cinder", "POST", "/volumes$", hold=True)
+    path = site.start(site.order(destination_environment={"volume_seconds": 3}))
+    wait_for(lambda: fault.met, PATIENCE)  # others use this Cinder, too: it hangs for a short time only
     with volumes_hang(site.lab):
-        path = site.start(site.order(destination_environment={"volume_seconds": 3}))
+        fault.released.set()
 
         def waited() -> bool:
             tasks = site.desk.ask("GET", path)["migration"]["tasks"]

@@ -42,7 +42,7 @@ def settings(auth_url: str) -> dict[str, dict[str, object]]:
     proof = {"auth_type": "password", "auth_url": auth_url, "password": PASSWORD, "user_domain_name": "Default"}
     service = {"username": USER, "project_name": "service", "project_domain_name": "Default"}
     return {
-        "api": {"auth_strategy": "keystone"},
+        "api": {"auth_strategy": "keystone", "provider_call_timeout_seconds": PATIENCE},  # much else may run here
         "keystone_authtoken": {**proof, **service, "www_authenticate_uri": auth_url},
         "trustee": {**proof, "username": TRUSTEE},
         "secrets": {"barbican": True},
