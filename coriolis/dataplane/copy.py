@@ -97,9 +97,7 @@ def copy_disk(
                 options=options, counters=counters, progress=progress, cancelled=cancelled,
             ).run()  # fmt: skip
             source_open.check()
-            # What did not change keeps what earlier rounds made of it.
-            earlier_left_out = book.base.left_out if mode == "dirty" and book.base is not None else 0
-            book.finish(earlier_left_out + free.saved)
+            book.finish(_left_out(book, free, mode))
         assert book.round is not None
         assert book.round.digest is not None
         return CopyResult(
@@ -116,6 +114,11 @@ def copy_disk(
             bytes_left_out=book.round.left_out,
             volumes=free.volumes,
         )
+
+
+def _left_out(book: Journal, free: FreeMap, mode: str) -> int:
+    """What the target lacks of free space after this round: what did not change keeps what earlier ones made of it."""
+    return free.saved + (book.base.left_out if mode == "dirty" and book.base is not None else 0)
 
 
 def _extents(feed: Feed, source: Source, size: int, *, dirty: bool) -> Iterator[Extent]:
