@@ -23,6 +23,7 @@ from coriolis.runtime import certificates
 from coriolis.store import actions
 from coriolis.worker.settings import LinkSettings
 from tests.integration.house import MIB, House
+from tests.integration.link_sides import side
 
 pytestmark = [
     pytest.mark.integration,
@@ -85,6 +86,26 @@ def test_without_an_authority_nothing_moves_and_the_cure_is_told(tmp_path: Path)
         row = house.db.read(actions.get, run(house), None)
         assert row.last_execution_status == "ERROR"
         assert "links create-authority" in (row.message or "")
+
+
+def test_the_operators_own_certificates_need_no_authority_of_the_conductors(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine = side(tmp_path / "operator", "worker.example")
+    link = LinkSettings(
+        certificate_file=str(mine.certificate),
+        key_file=str(mine.key),
+        authority_file=str(mine.authority),
+        name="worker.example",
+    )
+    with caplog.at_level(logging.WARNING), house_of(tmp_path, authority=False, link=link).running() as house:
+        data = fill(house, 8)
+        row = house.db.read(actions.get, run(house), None)
+        assert row.last_execution_status == "COMPLETED", row.message
+        (copied,) = house.destination.read()["instances"]
+        check_same(house.destination.disk_bytes(copied, "disk-0"), data)
+        assert not list(house.path.glob("worker-*/link"))
+    assert "in clear" not in caplog.text
 
 
 def test_clear_text_only_when_configured_and_then_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
