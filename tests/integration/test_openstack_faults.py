@@ -32,7 +32,8 @@ MIB = 1 << 20
 RANGE, ADDRESS = "10.88.9.0/24", "10.88.9.42"
 MACHINE = Machine(name="faulty")
 DISK_MIB = 24  # nothing that could be compressed, or skipped as zeros
-SLOW = MIB  # bytes a second: the copy lasts until the test lets it go on
+SLOW = MIB // 8  # bytes a second: the copy lasts until the test lets it go on
+TOKEN_SECONDS = 60  # more than a request may wait on a busy machine
 SERVICES = ("cinder", "glance", "neutron", "nova")
 WHOLE = ["port", "server", "volume"]
 ALWAYS = 1 << 30
@@ -269,7 +270,7 @@ def _is_valid(keystone: Any, token: str) -> bool:
 def test_a_copy_goes_on_when_its_token_has_ended(
     site: Site, keystone: Any, free_port: Callable[[], int], tmp_path: Path
 ) -> None:
-    with site.lab.cloud.keystone_beside(20, free_port(), tmp_path) as auth_url:
+    with site.lab.cloud.keystone_beside(TOKEN_SECONDS, free_port(), tmp_path) as auth_url:
         allowed = site.shares.read_text()
         more = allowed.replace("[", "[short-").replace(site.lab.auth()["auth_url"], auth_url)
         site.shares.write_text(allowed + more)
