@@ -139,7 +139,8 @@ def whole_site(new_cloud: LabCloud, tmp_path_factory: pytest.TempPathFactory) ->
         patch.setenv("no_proxy", "*")
         member = stack.enter_context(member_of(new_cloud, RANGE))
         proxies = stack.enter_context(proxied(new_cloud, *SERVICES))
-        desk = Desk(stack.enter_context(running(state)))
+        options = {"api": {"provider_call_timeout_seconds": PATIENCE}}  # much else may run on this machine
+        desk = Desk(stack.enter_context(running(state, options)))
         origin = desk.endpoint("ova", {"path": str(ova)})
         yield Site(lab=new_cloud, desk=desk, member=member, proxies=proxies, shares=listed, ova=origin)
 
