@@ -303,7 +303,8 @@ def test_what_a_deployment_needs(api: TestApp, transfer: dict[str, Any]) -> None
     path = f"{PREFIX}/deployments"
     for key in (str(uuid.uuid4()), "x"):
         api.post_json(path, {"deployment": {"transfer_id": key}}, status=404)
-    for body in ({}, {"deployment": {}}, {"deployment": {"transfer_id": 1}}):
+    empty: tuple[dict[str, Any], ...] = ({}, {"deployment": {}}, {"deployment": {"transfer_id": 1}})
+    for body in empty:
         api.post_json(path, body, status=400)
     body = {"deployment": {"transfer_id": transfer["id"]}}
     assert "execute it first" in api.post_json(path, body, status=400).json["error"]["message"]
