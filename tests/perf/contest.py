@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +70,16 @@ Stage = Callable[[], contextlib.AbstractContextManager[Rig]]
 def contest(contestants: Mapping[str, Work], rounds: int, stage: Stage) -> dict[str, Sample]:
     """Runs them in turns; medians by name. What ``stage`` does before and after a run does not count."""
     found: dict[str, list[Sample]] = {name: [] for name in contestants}
-    for turn in range(rounds):
-        for name, work in sorted(contestants.items(), reverse=turn % 2 == 1):
-            with stage() as rig:
-                found[name].append(sample(work, rig))
+    for name in turns(contestants, rounds):
+        with stage() as rig:
+            found[name].append(sample(contestants[name], rig))
     return {name: median(samples) for name, samples in found.items()}
+
+
+def turns(names: Iterable[str], rounds: int) -> Iterator[str]:
+    """Whose turn it is: everybody's once a round, in every other round backwards."""
+    for turn in range(rounds):
+        yield from sorted(names, reverse=turn % 2 == 1)
 
 
 def median(samples: Sequence[Sample]) -> Sample:
