@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from tests.lab.cloud import Cloud
 from tests.lab.release import APIS
 
-_SETTLE_SECONDS = 0.3  # an answer is logged after it was sent
+_SETTLE_SECONDS = 1.5  # an answer is logged after it was sent
 _VERSION = re.compile(r"^/(v\d+(\.\d+)?)?$")
 #: What comes before the noun: a version, and Cinder's project.
 _PREFIX = re.compile(r"^/v\d+(\.\d+)?(/[0-9a-f]{32}(?=/))?")
@@ -74,11 +74,15 @@ class Watch:
         self._agent = agent
 
     def calls(self) -> list[Call]:
-        """All since the beginning."""
-        before = -1
-        while (size := sum(path.stat().st_size for path in self._logs.values())) != before:
-            before = size
+        """All since the beginning, service by service."""
+        found = self._found()
+        while True:
             time.sleep(_SETTLE_SECONDS)
+            before, found = len(found), self._found()
+            if len(found) == before:
+                return found
+
+    def _found(self) -> list[Call]:
         return [
             call(name, *words[1].split(" ")[:2])
             for name, path in self._logs.items()
@@ -91,7 +95,8 @@ def _lines(path: Path, begin: int) -> Iterator[list[str]]:
     with path.open(encoding="utf-8", errors="replace") as log:
         log.seek(begin)
         for line in log:
-            yield line.rstrip("\n").split("\t")
+            if line.endswith("\n"):
+                yield line.rstrip("\n").split("\t")
 
 
 def call(service: str, method: str, url: str) -> Call:
