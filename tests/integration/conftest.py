@@ -13,8 +13,9 @@ import pytest
 
 from tests.integration.libvirt_host import LibvirtHost, running
 from tests.integration.libvirt_lab import Lab
+from tests.integration.openstack_moments import Crossing, between
 from tests.lab import fixtures as clouds
-from tests.lab.fixtures import lab_clouds, new_cloud, new_fake_cloud, old_cloud, old_fake_cloud
+from tests.lab.fixtures import LabCloud, lab_clouds, new_cloud, new_fake_cloud, old_cloud, old_fake_cloud
 
 __all__ = ["lab_clouds", "new_cloud", "new_fake_cloud", "old_cloud", "old_fake_cloud"]
 
@@ -44,3 +45,10 @@ def lab(libvirt_host: LibvirtHost, tmp_path: Path) -> Iterator[Lab]:
     yield lab
     lab.clear()
     lab.close()
+
+
+@pytest.fixture(scope="session")
+def crossing(old_cloud: LabCloud, new_cloud: LabCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crossing]:
+    """A running server of the old cloud, and a service that can move it to the new one."""
+    with between(old_cloud, new_cloud, tmp_path_factory.mktemp("crossing")) as made:
+        yield made
