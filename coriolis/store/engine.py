@@ -51,17 +51,14 @@ _AGAIN_MARIADB = {1213, 1205, 1020, 1047, 1053, 1927, 2003, 2006, 2013, 2055}
 _AGAIN_SQLITE = ("database is locked", "database table is locked", "database is busy")
 
 
-# Without a number of their own. A reference: somebody removed the row that it leads to, or made one that leads to the
-# row that was to be removed. A timeout: no connection came free.
-_AGAIN = (
-    *(Clash, DatabaseAway, sqla_exc.TimeoutError),
-    *(db_exc.DBDeadlock, db_exc.DBConnectionError, db_exc.DBReferenceError),
-)
+# Without a number of their own. A timeout: no connection came free.
+_AGAIN = (Clash, DatabaseAway, sqla_exc.TimeoutError, db_exc.DBDeadlock, db_exc.DBConnectionError)
+_REFERENCE_TRIES = 3
 _OF_THE_DATABASE = (db_exc.DBError, sqla_exc.DBAPIError, sqla_exc.TimeoutError)
 
 
 def _again(error: BaseException) -> bool:
-    """True when the same transaction may succeed, or find out why not, if it is run once more."""
+    """True when the same transaction may succeed if it is run once more."""
     if isinstance(error, _AGAIN):
         return True
     if isinstance(error, db_exc.DBError):
@@ -75,6 +72,15 @@ def _again(error: BaseException) -> bool:
         return str(state).startswith(_AGAIN_SQLSTATE)
     number = next(iter(getattr(error.orig, "args", ())), None)
     return number in _AGAIN_MARIADB or str(error.orig).startswith(_AGAIN_SQLITE)
+
+
+def _decides_again(state: tenacity.RetryCallState) -> bool:
+    """Also after a reference to nothing: somebody removed the row meanwhile, or made one that leads to the row that was
+    to be removed; a new look finds that. Where it is found again and again, it is a mistake of ours."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, db_exc.DBReferenceError):
+        return state.attempt_number < _REFERENCE_TRIES
+    return error is not None and _again(error)
 
 
 class Database:
@@ -155,7 +161,7 @@ class Database:
                 return use(conn, *args, **kwargs)
 
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_again),
+            retry=_decides_again,
             wait=tenacity.wait_random_exponential(multiplier=0.005, max=2.0),
             stop=tenacity.stop_after_delay(self.retry_seconds),
             reraise=True,

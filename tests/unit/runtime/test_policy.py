@@ -22,6 +22,7 @@ OF_ADMINISTRATORS = (
     "migration:regions:",
     "migration:services:",
     "migration:diagnostics:",
+    "migration:minion_pools:list_all_projects",
 )
 CHANGES = (
     "create", "update", "delete", "delete_disks", "cancel", "validate_connection", "allocate", "refresh", "deallocate",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from oslo_db import exception as db_exc
+from sqlalchemy import exc as sqla_exc
 from sqlalchemy import insert, select, text
 from sqlalchemy.engine import Connection
 
@@ -105,7 +106,7 @@ def test_a_database_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
 
 
 def test_a_wrong_statement_is_no_absence(db: Database) -> None:
-    with pytest.raises(db_exc.DBError), db.reader() as conn:
+    with pytest.raises((db_exc.DBError, sqla_exc.DBAPIError)), db.reader() as conn:
         conn.execute(text("SELECT nothing FROM nowhere"))
 
 
