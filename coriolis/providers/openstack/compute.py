@@ -76,7 +76,7 @@ class OpenStackCompute:
                 "flavor_id": flavor,
                 "networks": [{"port": port} for port in ports] or "none",
                 "block_device_mapping": block_devices(layout, refs),
-                "tags": [tag(key)],
+                "tags": [*environment.get("tags", ()), tag(key)],
                 "metadata": {**environment.get("metadata", {}), **metadata(key)},
                 "config_drive": bool(environment.get("config_drive", False)),
                 **optional_fields(layout, environment),

@@ -176,6 +176,14 @@ DESTINATION: dict[str, Any] = {
             "additionalProperties": {"type": "string", "maxLength": 255},
             "maxProperties": 100,
         },
+        "tags": {
+            "type": "array",
+            "title": "Tags",
+            "description": "Tags of the server, beside the one that says that it is ours",
+            "items": {"type": "string", "pattern": "^[^/,]{1,60}$"},  # as Nova takes them
+            "maxItems": 49,
+            "uniqueItems": True,
+        },
         "server_group": _text("Server group", "Name or id of the server group"),
         "config_drive": _flag("Config drive", "Give the server a config drive", default=False),
         "disk_bus": _text("Disk bus", "hw_disk_bus of the boot volume", enum=["virtio", "scsi", "sata", "ide", "usb"]),

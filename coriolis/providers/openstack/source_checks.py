@@ -26,6 +26,8 @@ _UNREADABLE = {
 }
 _EMPTY = ("ephemeral", "swap")
 _VIRTIO = ("normal", None)
+#: Every project has it, and a port gets it unless others are named.
+_USUAL_GROUPS = frozenset({"default"})
 
 
 def source_concerns(instance: Instance, *, is_admin: bool) -> list[Concern]:
@@ -84,11 +86,15 @@ def _of_nics(instance: Instance) -> Iterator[Concern]:
 
 def _left_behind(instance: Instance) -> Iterator[Concern]:
     """What a user has to name in destination_environment to have it again."""
+    extra = instance.extra
     fields = {
-        "keypair_name": instance.extra.get("keypair_name"),
-        "user_data": instance.extra.get("has_user_data"),
-        "metadata": instance.extra.get("metadata"),
-        "server_group": instance.extra.get("server_groups"),
+        "keypair_name": extra.get("keypair_name"),
+        "user_data": extra.get("has_user_data"),
+        "metadata": extra.get("metadata"),
+        "tags": extra.get("tags"),
+        "server_group": extra.get("server_groups"),
+        "security_groups": set(extra.get("security_groups") or ()) - _USUAL_GROUPS,
+        "config_drive": extra.get("config_drive"),
     }
     named = [name for name, value in fields.items() if value]
     if named:

@@ -202,6 +202,14 @@ def test_the_schema_takes_no_more_user_data_than_a_plan() -> None:
         jsonschema.validate({"user_data": "x" * (USER_DATA_BYTES + 1)}, PROVIDER.destination_schema)
 
 
+@pytest.mark.parametrize("bad", ["", "a,b", "a/b", "x" * 61])
+def test_the_schema_takes_tags_that_nova_takes(bad: str) -> None:
+    assert PROVIDER.destination_schema is not None
+    jsonschema.validate({"tags": ["front", "x" * 60]}, PROVIDER.destination_schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"tags": [bad]}, PROVIDER.destination_schema)
+
+
 @pytest.mark.parametrize(
     ("extra", "codes", "blocking"),
     [
@@ -214,6 +222,10 @@ def test_the_schema_takes_no_more_user_data_than_a_plan() -> None:
         ({"nics": {"n": {"vnic_type": "direct"}}}, ["openstack.vnic_type"], False),
         ({"nics": {"n": {"floating_addresses": ["192.0.2.1"]}}}, ["openstack.floating_address"], False),
         ({"keypair_name": "mine"}, ["openstack.not_carried"], False),
+        ({"tags": ["front"]}, ["openstack.not_carried"], False),
+        ({"config_drive": True}, ["openstack.not_carried"], False),
+        ({"security_groups": ["default", "web"]}, ["openstack.not_carried"], False),
+        ({"security_groups": ["default"], "config_drive": False, "tags": []}, [], False),
     ],
 )
 def test_what_is_told_of_a_source(extra: dict[str, Any], codes: list[str], blocking: bool) -> None:
