@@ -280,7 +280,8 @@ class Certified:
 @dataclass(frozen=True, kw_only=True)
 class RemoteSource:
     """A disk that another worker exports over a link, to one peer. ``name``: what the exporter's certificate says.
-    The rest is as of ``dataplane.NbdSource``."""
+    ``lists``: the form (``dataplane.lists``) of the lists of changes and of allocation that the exporter tells over the
+    same link; 0: it has none, or is too old to tell. The rest is as of ``dataplane.NbdSource``."""
 
     host: str
     port: int
@@ -290,6 +291,7 @@ class RemoteSource:
     identity: str | None = None
     bitmap: str | None = None
     base_identity: str | None = None
+    lists: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

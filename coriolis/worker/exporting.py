@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from coriolis import dataplane
-from coriolis.dataplane import link
+from coriolis.dataplane import link, lists
 from coriolis.domain.codec import from_json
 from coriolis.domain.errors import Unsupported
 from coriolis.providers.api import Connection, Context, Snapshot
@@ -46,6 +46,7 @@ def offered(
 ) -> Iterator[RemoteSource]:
     """The source, and where its peer finds it."""
     chosen = settings.link
+    listed = lists.pack(source)
     with link.offer(
         source.uri,
         peers=[export.peer],
@@ -53,6 +54,7 @@ def offered(
         listen=chosen.listen_address,
         ports=_ports(chosen.listen_ports),
         mode=chosen.compression,  # type: ignore[arg-type]  # the option has these values only
+        beside=listed,
     ) as offer:
         yield RemoteSource(
             host=chosen.advertised_host or chosen.listen_address,
@@ -63,4 +65,5 @@ def offered(
             identity=source.identity,
             bitmap=source.bitmap,
             base_identity=source.base_identity,
+            lists=0 if listed is None else lists.FORM,
         )

@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +31,7 @@ from coriolis.dataplane import (
 from coriolis.dataplane.link import CLEAR, BadCredentials, LinkFailed, offer, reach
 from coriolis.providers.contract.blocks import check_same
 from tests.integration.dataplane_disks import MIB, MISSING, make_raw, run, same
-from tests.integration.link_sides import DESTINATION, SOURCE, side
+from tests.integration.link_sides import DESTINATION, SOURCE, eavesdropper, side
 
 pytestmark = [
     pytest.mark.integration,
@@ -217,35 +216,3 @@ def test_exports_take_the_ports_that_they_may(raw: Path, certificates: Path) -> 
             with offer(export.uri, peers=[DESTINATION], credentials=mine, ports=range(port, port + 1)):
                 pass
         assert failed.value.retryable
-
-
-@contextlib.contextmanager
-def eavesdropper(port: int, passed: bytearray) -> Iterator[int]:
-    """Somebody on the way: passes everything on, and keeps what comes from the source."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def pass_on(from_: socket.socket, to: socket.socket, keep: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := from_.recv(65536):
-                if keep:
-                    passed.extend(data)
-                to.sendall(data)
-        for end in (from_, to):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = listener.accept()
-                far = socket.create_connection(("127.0.0.1", port))
-                for ends in ((near, far, False), (far, near, True)):
-                    threading.Thread(target=pass_on, args=ends, daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        with contextlib.suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
-        listener.close()

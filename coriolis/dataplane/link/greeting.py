@@ -2,8 +2,8 @@
 """The first words on a connection of a link, after TLS: what it is for, and whether that is accepted.
 
 The one who reaches says a JSON object behind its length (2 bytes); the one who offers answers ``+``, or ``-`` and why
-not, behind its length. ``way`` is *to* or *from* the export, or *probe*, which only asks. Two connections of one ``id``
-make one NBD connection.
+not, behind its length. ``way`` is *to* or *from* the export; two connections of one ``id`` make one NBD connection.
+Or it is *probe*, which only asks, or *beside*: the answer is what is told beside the export, behind 4 bytes of length.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from coriolis.dataplane.link.pump import fill
 from coriolis.dataplane.link.secure import PlainSocket, SecureSocket, Way
 
 VERSION = 1
-TO, FROM, PROBE = "to", "from", "probe"
+WAYS = TO, FROM, PROBE, BESIDE = "to", "from", "probe", "beside"
 SECONDS = 20.0  # for TLS and the greeting together
 _LENGTH = struct.Struct(">H")
+_LONG = struct.Struct(">I")
 _KEEP_ALIVE = (
     (socket.TCP_KEEPIDLE, 30),
     (socket.TCP_KEEPINTVL, 10),
@@ -69,7 +70,7 @@ def hear(connection: Way) -> Hello:
         raise Refused("the greeting makes no sense") from None
     if hello.version != VERSION:
         raise Refused(f"this side speaks version {VERSION} of the link, the other one {hello.version}")
-    if hello.way not in (TO, FROM, PROBE) or hello.mode not in ("auto", "on", "off") or len(str(hello.id)) != 32:
+    if hello.way not in WAYS or hello.mode not in ("auto", "on", "off") or len(str(hello.id)) != 32:
         raise Refused("the greeting makes no sense")
     return hello
 
@@ -116,6 +117,27 @@ def dial(address: tuple[str, int], name: str, credentials: Credentials | None, h
     except BaseException:
         connection.close()
         raise
+
+
+def tell(connection: Way, data: bytes) -> None:
+    """The answer to who asks for what is *beside*."""
+    connection.sendall(_LONG.pack(len(data)) + data)
+
+
+def told(connection: Way, most: int) -> bytes:
+    """That answer. :raises Refused: it has more than ``most`` bytes. :raises OSError: the connection broke off"""
+    connection.settimeout(SECONDS)  # for each part of it
+    (size,) = _LONG.unpack(_bytes(connection, _LONG.size))
+    if size > most:
+        raise Refused(f"the other side has {size} bytes to tell, and {most} are heard")
+    return _bytes(connection, size)
+
+
+def _bytes(connection: Way, size: int) -> bytes:
+    data = bytearray(size)
+    if size and not fill(connection, memoryview(data)):
+        raise ConnectionResetError("the link ended")
+    return bytes(data)
 
 
 def _text(connection: Way) -> bytes:

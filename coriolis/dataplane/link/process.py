@@ -6,20 +6,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from coriolis.dataplane.errors import DataplaneError
 from coriolis.dataplane.link import greeting
 from coriolis.dataplane.link.channel import Channel
-from coriolis.dataplane.link.credentials import CLEAR, Clear, Credentials
+from coriolis.dataplane.link.credentials import Clear, Credentials
 from coriolis.dataplane.link.frames import Mode
-from coriolis.dataplane.link.greeting import Hello, Refused
-from coriolis.dataplane.link.relay import Order, write
-from coriolis.dataplane.link.secure import Way
+from coriolis.dataplane.link.greeting import BESIDE, Hello, Refused
+from coriolis.dataplane.link.relay import Order, dial, write
 from coriolis.dataplane.server import Server, ServerFailed, private_folder, serve
 
 _LOG = logging.getLogger(__name__)
@@ -49,29 +48,40 @@ def offer(
     listen: str = "127.0.0.1",
     ports: range = ANY_PORT,
     mode: Mode = "auto",
+    beside: bytes | None = None,
 ) -> Iterator[Offer]:
     """Offers the export behind an ``nbd+unix`` address to peers whose certificate has one of these DNS names, on the
-    first of ``ports`` that is free.
+    first of ``ports`` that is free. ``beside``: what is told to those of them who ask for it.
 
     :raises LinkFailed: it cannot listen. :raises BadCredentials: the files cannot be used
     """
     socket = parse_qs(urlsplit(uri).query).get("socket", [""])[0]
     if not socket:
         raise LinkFailed(f"only an export on a local socket can be offered, not {uri}", retryable=False)
-    where = (listen, ports.start)
-    with _relay(
-        "offer", where, credentials, local=Path(socket), peers=tuple(peers), mode=mode, last_port=ports.stop - 1
-    ) as server:
+    order = Order(
+        role="offer",
+        address=(listen, ports.start),
+        local=socket,
+        peers=tuple(peers),
+        mode=mode,
+        last_port=ports.stop - 1,
+        credentials=_known(credentials),
+    )
+    with _relay(order, beside=beside) as server:
         yield Offer(port=int((server.folder / "port").read_text()), pid=server.pid)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reached:
-    """``uri``: a local address for all that NBD can do. ``channel``: a shorter way to read (`NbdSource.channel`)."""
+    """``uri``: a local address for all that NBD can do. ``channel``: a shorter way to read (`NbdSource.channel`).
+    ``beside``: asks for what is told beside the export, so many bytes at most; raises `LinkFailed`, also when it is
+    nothing.
+    """
 
     uri: str
     pid: int
     channel: Callable[[], Channel]
+    beside: Callable[[int], bytes]
 
 
 @contextlib.contextmanager
@@ -87,54 +97,51 @@ def reach(
 
     :raises LinkFailed: with the reason of either side. :raises BadCredentials: the files cannot be used
     """
-    with _relay("reach", address, credentials, local=None, peers=(name,), mode=mode, export=export) as server:
+    known = _known(credentials)
+    order = Order(role="reach", address=address, local="", peers=(name,), mode=mode, credentials=known)
+    with _relay(order, export=export) as server:
         yield Reached(
-            uri=server.uri, pid=server.pid, channel=partial(_channel, address, name, credentials, export, mode)
+            uri=server.uri, pid=server.pid, channel=partial(_channel, order, export), beside=partial(_beside, order)
         )
 
 
-def _channel(address: tuple[str, int], name: str, credentials: Credentials | Clear, export: str, mode: Mode) -> Channel:
-    known = credentials if isinstance(credentials, Credentials) else None
+def _known(credentials: Credentials | Clear) -> Credentials | None:
+    return credentials if isinstance(credentials, Credentials) else None
 
-    def dial(hello: Hello) -> Way:
-        return greeting.dial(address, name, known, dataclasses.replace(hello, mode=mode))
 
+def _failed(order: Order, why: object) -> LinkFailed:
+    return LinkFailed(f"no link to {order.address[0]}:{order.address[1]}: {why}")
+
+
+def _channel(order: Order, export: str) -> Channel:
     try:
-        return Channel(dial, export)
+        return Channel(partial(dial, order), export)
     except (OSError, Refused) as error:
-        raise LinkFailed(f"no link to {address[0]}:{address[1]}: {error}") from None
+        raise _failed(order, error) from None
+
+
+def _beside(order: Order, most: int) -> bytes:
+    try:
+        with contextlib.closing(dial(order, Hello(way=BESIDE, id=secrets.token_hex(16)))) as connection:
+            return greeting.told(connection, most)
+    except (OSError, Refused) as error:
+        raise _failed(order, error) from None
 
 
 @contextlib.contextmanager
-def _relay(
-    role: str,
-    address: tuple[str, int],
-    credentials: Credentials | Clear,
-    *,
-    local: Path | None,
-    peers: tuple[str, ...],
-    mode: Mode,
-    export: str = "",
-    last_port: int = 0,
-) -> Iterator[Server]:
-    if isinstance(credentials, Credentials):
-        credentials.check()
-    if credentials is CLEAR:
-        _LOG.warning("disk bytes pass in clear, as configured side=%s address=%s:%d", role, *address)
+def _relay(order: Order, *, export: str = "", beside: bytes | None = None) -> Iterator[Server]:
+    if order.credentials is None:
+        _LOG.warning("disk bytes pass in clear, as configured side=%s address=%s:%d", order.role, *order.address)
+    else:
+        order.credentials.check()
     with private_folder() as folder:
-        order = Order(
-            role=role,
-            address=address,
-            local=str(local or folder / "nbd"),
-            peers=peers,
-            mode=mode,
-            last_port=last_port,
-            credentials=credentials if isinstance(credentials, Credentials) else None,
-        )
-        write(folder / "order", order)
+        if beside is not None:
+            (folder / "beside").write_bytes(beside)
+            order = dataclasses.replace(order, beside=str(folder / "beside"))
+        write(folder / "order", dataclasses.replace(order, local=order.local or str(folder / "nbd")))
         command = [sys.executable, "-m", "coriolis.dataplane.link", str(folder / "order")]
         try:
             with serve(command, folder, name=export) as server:
                 yield server
         except ServerFailed as error:
-            raise LinkFailed(f"no link to {address[0]}:{address[1]}: {error.reason}") from None
+            raise _failed(order, error.reason) from None

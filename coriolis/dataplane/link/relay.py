@@ -24,7 +24,7 @@ from pathlib import Path
 from coriolis.dataplane.link import greeting
 from coriolis.dataplane.link.credentials import BadCredentials, Credentials, names_of, server_context
 from coriolis.dataplane.link.frames import BadFrame, Mode
-from coriolis.dataplane.link.greeting import FROM, PROBE, TO, Hello, Refused
+from coriolis.dataplane.link.greeting import BESIDE, FROM, PROBE, TO, Hello, Refused
 from coriolis.dataplane.link.pump import inwards, outwards
 from coriolis.dataplane.link.secure import PlainSocket, SecureSocket, Way
 
@@ -38,7 +38,7 @@ class Order:
     """``role``: offer or reach. ``address``: where to listen, up to ``last_port``, or whom to reach.
 
     ``local``: the unix socket of the export, or the one to make. ``peers``: the names of those who may reach, or the
-    one name of who offers.
+    one name of who offers. ``beside``: a file with what is told to peers who ask for it.
     """
 
     role: str
@@ -47,6 +47,7 @@ class Order:
     peers: tuple[str, ...]
     mode: Mode = "auto"
     last_port: int = 0
+    beside: str | None = None
     credentials: Credentials | None = None
 
 
@@ -101,6 +102,8 @@ class Offering:
             greeting.tune(plain)
             connection, who = self._identify(plain)
             hello = greeting.hear(connection)
+            if hello.way == BESIDE and self._order.beside is None:
+                raise Refused("nothing is told beside the export")
         except Refused as refused:
             _say(f"refused: {refused}")
             greeting.refuse(connection, str(refused))
@@ -114,10 +117,19 @@ class Offering:
             self._waiting.release()
         greeting.accept(connection)
         connection.settimeout(None)
-        if hello.way == PROBE:
+        if hello.way in (PROBE, BESIDE):
+            self._answer(hello, connection)
+        else:
+            self._pair((hello.id, who), hello, connection)
+
+    def _answer(self, hello: Hello, connection: Way) -> None:
+        try:
+            if hello.way == BESIDE:
+                greeting.tell(connection, Path(self._order.beside or "").read_bytes())
+        except (OSError, ssl.SSLError) as error:
+            _say(f"a connection broke off: {error}")
+        finally:
             connection.close()
-            return
-        self._pair((hello.id, who), hello, connection)
 
     def _identify(self, plain: socket.socket) -> tuple[Way, str]:
         """The connection, and who is on it. :raises Refused: nobody we know"""
@@ -167,7 +179,7 @@ def _carry(order: Order, local: socket.socket) -> None:
     ways: list[Way] = []
     try:
         for way in (TO, FROM):
-            ways.append(_dial(order, Hello(way=way, id=pair, mode=order.mode)))
+            ways.append(dial(order, Hello(way=way, id=pair)))
     except (OSError, Refused, BadCredentials) as error:
         _say(f"not reached: {error}")
         local.close()
@@ -178,7 +190,9 @@ def _carry(order: Order, local: socket.socket) -> None:
     join(local, to, from_, (lambda: outwards(local, to, order.mode), lambda: inwards(from_, local)))
 
 
-def _dial(order: Order, hello: Hello) -> Way:
+def dial(order: Order, hello: Hello) -> Way:
+    """Reaches the other side. :raises Refused: by either side. :raises OSError: nobody is there"""
+    hello = dataclasses.replace(hello, mode=order.mode)
     return greeting.dial(order.address, order.peers[0], order.credentials, hello)
 
 
@@ -195,7 +209,7 @@ def main(path: Path) -> int:
             _ready(path)
             offering.run(listener)
         else:
-            _dial(order, Hello(way=PROBE, id=secrets.token_hex(16))).close()
+            dial(order, Hello(way=PROBE, id=secrets.token_hex(16))).close()
             listener = socket.socket(socket.AF_UNIX)
             listener.bind(order.local)
             listener.listen(_WAITING)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 
 from coriolis import dataplane
-from coriolis.dataplane import link
+from coriolis.dataplane import link, lists
 from coriolis.domain.codec import to_json
 from coriolis.domain.errors import Invalid, Stale, Unavailable
 from coriolis.providers.api import Cancelled, Snapshot, Unauthorized
@@ -25,6 +25,8 @@ _KEEP_SECONDS = 15.0  # a quarter of what the exporter bears
 @contextlib.contextmanager
 def source(job: Job, snapshot: Snapshot) -> Iterator[dataplane.NbdSource]:
     """The disk's bytes over a link, for as long as the block lasts.
+
+    What it knows of changes and of allocation comes along; lists in a form that is newer than we are do without.
 
     :raises DataplaneError: there is no link. :raises Stale: the task is not ours any more
     """
@@ -44,9 +46,13 @@ def source(job: Job, snapshot: Snapshot) -> Iterator[dataplane.NbdSource]:
         ) as here,
         _kept(job, ask),
     ):
+        told = here.beside(lists.MOST_BYTES) if remote.lists == lists.FORM else None
+        changes, allocation = (None, None) if told is None else lists.unpack(told)
         yield dataplane.NbdSource(
             uri=here.uri,
             bitmap=remote.bitmap,
+            changes=changes,
+            allocation=allocation,
             base_identity=remote.base_identity,
             size=remote.size,
             identity=remote.identity,
