@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import random
@@ -21,6 +22,7 @@ from coriolis.dataplane import Extent, FileSink, ImageSource, Kind, copy_disk, v
 from coriolis.providers.api import Conflict, Gone, Unauthorized, Unavailable
 from coriolis.providers.contract.blocks import attached, check_same, read_source, write_sink
 from coriolis.providers.openstack.rbd import never_written, reading, stop_writer, writing
+from tests.integration.link_workers import Sites
 from tests.integration.rbd_cluster import MIB, Volume, context, running
 from tests.lab import ceph as lab
 
@@ -247,19 +249,27 @@ class TestChanges:
                 patched[extent.offset : extent.end] = after[extent.offset : extent.end]
         check_same(bytes(patched), after)
 
-    def test_only_they_travel(self, volume: Volume, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("linked", [False, True], ids=["here", "from-another-worker"])
+    def test_only_they_travel(self, volume: Volume, tmp_path: Path, linked: bool) -> None:
         sink, journal = FileSink(path=tmp_path / "out"), tmp_path / "journal"
         volume.change(["write", 0, 48 * MIB, 1], ["snap", "one"])
         volume.change(
             ["write", 5 * MIB, 100, 2], ["write", 60 * MIB, MIB, 3], ["discard", 32 * MIB, 4 * MIB], ["snap", "two"]
         )
         for snapshot, since in (("one", None), ("two", "one")):
-            with reading(volume.copy(snapshot).image(), context(tmp_path), since=since) as found:
+            passed = bytearray()
+            with (
+                reading(volume.copy(snapshot).image(), context(tmp_path), since=since) as found,
+                contextlib.ExitStack() as stack,
+            ):
                 source = dataclasses.replace(found, identity=snapshot, base_identity=since)
+                if linked:
+                    source, _ = stack.enter_context(Sites(tmp_path).linked(source, passed))
                 result = copy_disk(source, sink, journal=journal, epoch=1)
             check_same(sink.path.read_bytes(), volume.content(snapshot))
         assert result.mode == "dirty"
         assert MIB <= result.bytes_read <= 4 * MIB
+        assert len(passed) <= (5 * MIB if linked else 0)
 
     def test_are_not_known_when_the_earlier_snapshot_is_gone(self, volume: Volume, tmp_path: Path) -> None:
         volume.change(["write", 0, MIB, 1], ["snap", "two"])
