@@ -26,6 +26,7 @@ PATIENCE = 900.0
 TAG = "coriolis-"
 NETWORK = "site"
 ENDED = ("COMPLETED", "CANCELED", "ERROR")
+REMOVABLE = ("available", "error")
 _STATUS = {"migration": "last_execution_status", "execution": "status", "deployment": "last_execution_status"}
 
 
@@ -77,6 +78,27 @@ class Desk:
         """A migration that has to succeed."""
         path = self.submit("migration", origin, destination, instance, **more)
         return self.finished(path, "migration")
+
+    def move(
+        self, origin: Member, destination: Member, name: str, storage: dict[str, Any], **environment: Any
+    ) -> dict[str, Any]:
+        """The migration of a running server to another cloud in two rounds, the second one of the stopped server; what
+        arrived is what there was."""
+        done = self.migrate(
+            self.endpoint("openstack", origin.info),
+            self.endpoint("openstack", destination.info),
+            name,
+            network_map={NETWORK: NETWORK},
+            storage_mappings=storage,
+            destination_environment={"verification": "full", **environment},
+            replication_count=2,
+            shutdown_instances=True,
+        )
+        assert origin.server(name).status == "SHUTOFF"
+        for disk in done["transfer_result"][name]["integrity"]["disks"]:
+            assert disk["source_digest"] == disk["target_digest"]
+            assert disk["rounds"] == 2
+        return done
 
     def submit(self, noun: str, origin: str, destination: str, instance: str, **more: Any) -> str:
         """The path of a new migration or transfer."""
@@ -190,16 +212,27 @@ class Member:
         return sorted(ours)
 
     def clear(self) -> None:
-        """Removes the servers, volumes and ports of the project."""
+        """Removes the servers, snapshots, volumes and ports of the project."""
         for server in list(self.sdk.compute.servers()):
             self.sdk.compute.delete_server(server)
         wait_for(lambda: not list(self.sdk.compute.servers()), PATIENCE)
-        for volume in list(self.sdk.block_storage.volumes()):
-            self.sdk.block_storage.delete_volume(volume)
         for port in list(self.sdk.network.ports(network_id=self.network.id)):
             if not port.device_owner.startswith("network:"):
                 self.sdk.network.delete_port(port, ignore_missing=True)
-        wait_for(lambda: not list(self.sdk.block_storage.volumes()), PATIENCE)
+        wait_for(self._storage_is_clear, PATIENCE)
+
+    def _storage_is_clear(self) -> bool:
+        """Removes what it finds, once the rest lets it: a snapshot holds its volume, and may be held by its copies."""
+        storage = self.sdk.block_storage
+        snapshots, volumes = list(storage.snapshots()), list(storage.volumes())
+        held = {snapshot.volume_id for snapshot in snapshots}
+        for snapshot in snapshots:
+            if snapshot.status in REMOVABLE:
+                storage.delete_snapshot(snapshot)
+        for volume in volumes:
+            if volume.status in REMOVABLE and volume.id not in held:
+                storage.delete_volume(volume)
+        return not snapshots and not volumes
 
 
 @contextmanager

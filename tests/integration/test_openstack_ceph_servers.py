@@ -181,19 +181,7 @@ def _moved(
 ) -> list[list[dict[str, Any]]]:
     """Migrates the running server ``mover`` in two rounds. It boots there with all its data, and nothing else of ours
     is left. What each round moved, of each of the volumes."""
-    done = desk.migrate(
-        desk.endpoint("openstack", origin.info),
-        desk.endpoint("openstack", destination.info),
-        "mover",
-        network_map={"site": "site"},
-        storage_mappings=storage,
-        destination_environment={"keep_ip_addresses": True, "verification": "full"},
-        replication_count=2,
-        shutdown_instances=True,
-    )
-    assert origin.server("mover").status == "SHUTOFF"
-    for disk in done["transfer_result"]["mover"]["integrity"]["disks"]:
-        assert disk["source_digest"] == disk["target_digest"]
+    done = desk.move(origin, destination, "mover", storage, keep_ip_addresses=True)
     said = destination.until_said(destination.server("mover"), READY, f"coriolis-guest: address {ADDRESS}")
     assert "coriolis-guest: boot 2" in said
     assert f"data ok {guest.data_digest}" in said

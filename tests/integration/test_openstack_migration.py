@@ -76,25 +76,11 @@ def test_a_running_server_moves_to_the_new_cloud(desk: Desk, old: Member, new: M
     data = old.volume("mover-data", "fast")
     old.sdk.compute.create_volume_attachment(server, volume_id=data.id)
     old.until_said(server, "coriolis-guest: ready")
-    done = desk.migrate(
-        desk.endpoint("openstack", old.info),
-        desk.endpoint("openstack", new.info),
-        "mover",
-        network_map={"site": "site"},
-        storage_mappings=NFS,
-        destination_environment={"keep_ip_addresses": True, "verification": "full"},
-        replication_count=2,
-        shutdown_instances=True,
-    )
-    assert old.server("mover").status == "SHUTOFF"
+    desk.move(old, new, "mover", NFS, keep_ip_addresses=True)
     moved = new.server("mover")
     said = new.until_said(moved, "coriolis-guest: ready", f"coriolis-guest: address {ADDRESS}")
     assert "coriolis-guest: boot 2" in said
     assert f"nic eth0 {MAC}" in said
-    root, second = done["transfer_result"]["mover"]["integrity"]["disks"]
-    for disk in (root, second):
-        assert disk["source_digest"] == disk["target_digest"]
-        assert disk["rounds"] == 2
     types = {new.sdk.block_storage.get_volume(one.id).volume_type for one in moved.attached_volumes}
     assert types == {"fast", "slow"}
     assert new.ours() == ["port", "server", "volume", "volume"]
@@ -106,23 +92,11 @@ def test_a_server_that_boots_from_a_volume_moves_with_an_idle_one(desk: Desk, ol
     boot, idle = old.volume("bfv-boot", "fast", content.GUEST_IMAGE), old.volume("bfv-idle", "slow")
     server = old.boot("bfv", ADDRESS, MAC, [boot, idle])
     old.until_said(server, "coriolis-guest: ready")
-    done = desk.migrate(
-        desk.endpoint("openstack", old.info),
-        desk.endpoint("openstack", new.info),
-        "bfv",
-        network_map={"site": "site"},
-        storage_mappings=NFS,
-        destination_environment={"verification": "full"},
-        replication_count=2,
-        shutdown_instances=True,
-    )
+    done = desk.move(old, new, "bfv", NFS)
     said = new.until_said(new.server("bfv"), "coriolis-guest: ready")
     assert "coriolis-guest: boot 2" in said
     disks = done["transfer_result"]["bfv"]["integrity"]["disks"]
     assert [disk["disk_id"] for disk in disks] == [boot.id, idle.id]
-    for disk in disks:
-        assert disk["source_digest"] == disk["target_digest"]
-        assert disk["rounds"] == 2
     assert new.ours() == ["port", "server", "volume", "volume"]
     assert old.ours() == []
 
