@@ -92,6 +92,29 @@ def test_every_instance_has_its_own_concerns(api: TestApp, order: dict[str, Any]
     assert [one["side"] for one in web["concerns"]] in ([], ["destination"])
 
 
+def test_instances_that_fit_each_but_not_together_are_told(
+    api: TestApp, order: dict[str, Any], clouds: tuple[Cloud, Cloud], tmp_path: Path
+) -> None:
+    clouds[0].add_instance("web-2", disk_sizes=(2 << 20,))
+    small = Cloud.create(tmp_path / "small", quota_bytes=5 << 20)
+    body = {"name": "small", "type": "fake", "connection_info": {"path": str(small.path)}}
+    order["destination_endpoint_id"] = api.post_json(f"{PREFIX}/endpoints", {"endpoint": body}).json["endpoint"]["id"]
+
+    def told(*instances: str) -> Any:
+        wish = {"migration": {**order, "instances": instances}}
+        return api.post_json(f"{PREFIX}/migrations?dry_run=true", wish).json["dry_run"]
+
+    assert [told(one)["possible"] for one in ("web-1", "web-2")] == [True, True]
+    both = told("web-1", "web-2")
+    assert both["possible"] is False
+    assert [line["possible"] for line in both["instances"]] == [True, True]
+    (concern,) = both["concerns"]
+    assert (concern["code"], concern["side"], concern["blocking"]) == ("destination.room", "destination", True)
+    assert concern["message"].startswith(
+        f"volume quota: {6 << 20} bytes needed by 2 instances together, {5 << 20} bytes free"
+    )
+
+
 def test_bad_orders_are_refused_as_ever(api: TestApp, order: dict[str, Any]) -> None:
     api.post_json(f"{PREFIX}/migrations?dry_run=true", {"migration": {**order, "instances": []}}, status=400)
     many = {**order, "instances": [f"vm-{n}" for n in range(51)]}

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -123,6 +123,7 @@ def _answer(
         raise Invalid(f"A dry run takes at most {AT_MOST} instances, not {len(instances)}: give it some of them")
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         lines = list(pool.map(lambda name: _instance(job, name, platforms, request, services), instances))
+    general = [*general, *_too_much(line["layout"] for line in lines if line["possible"])]
     return {
         "possible": all(line["possible"] for line in lines) and not any(one["blocking"] for one in general),
         "recipe": job.recipe.name,
@@ -176,6 +177,22 @@ def _instance(
         "networks": _networks(vm, layout),
         "tasks": tasks,
     }
+
+
+def _too_much(layouts: Iterable[Json]) -> list[Json]:
+    """What each of the instances could have, and not all of them together."""
+    needed: dict[str, list[Json]] = {}
+    for layout in layouts:
+        for need in layout.get("needs", ()):
+            needed.setdefault(need["name"], []).append(need)
+    concerns = []
+    for name, needs in sorted(needed.items()):
+        count, free = sum(need["count"] for need in needs), min(need["free"] for need in needs)
+        if count > free:
+            wanted, there = (f"{number} {needs[0]['unit']}".strip() for number in (count, free))
+            message = f"{name}: {wanted} needed by {len(needs)} instances together, {there} free; migrate fewer at once"
+            concerns.append(_concern("destination", "destination.room", message))
+    return concerns
 
 
 def _disks(vm: Json, layout: Json) -> list[Json]:

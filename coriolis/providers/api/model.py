@@ -183,14 +183,27 @@ class PlannedNic:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Need:
+    """What an instance takes of something that the others of its job take from, too. ``free``: how much of it
+    there was when it was planned."""
+
+    name: str
+    count: int
+    free: int
+    unit: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What the destination will make of an instance: made by ``Planning.plan``, stored, given to every later step."""
+    """What the destination will make of an instance: made by ``Planning.plan``, stored, given to every later step.
+    ``needs``: of what is limited."""
 
     name: str
     disks: tuple[PlannedDisk, ...]
     nics: tuple[PlannedNic, ...] = ()
     properties: dict[str, Any] = field(default_factory=dict)
     concerns: tuple[Concern, ...] = ()
+    needs: tuple[Need, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,6 +85,7 @@ class DestinationContract(Subject):
         for planned, disk in zip(layout.disks, source_instance.devices.disks, strict=True):
             assert planned.size_bytes >= disk.size_bytes
         assert from_json(Layout, to_json(layout)) == layout
+        assert all(need.name and 0 < need.count <= need.free for need in layout.needs)
 
     def test_unmapped_network_is_refused(
         self,

@@ -47,14 +47,16 @@ class Cloud:
         token: str | None = None,
         networks: Iterable[str] = DEFAULT_NETWORKS,
         storage: Iterable[str] = DEFAULT_STORAGE,
+        quota_bytes: int | None = None,
     ) -> Cloud:
-        """A new, empty cloud in a directory that need not exist."""
+        """A new, empty cloud in a directory that need not exist. ``quota_bytes``: what its volumes may have."""
         for folder in ("instances", "snapshots", "volumes"):
             (path / folder).mkdir(parents=True)
         state: State = {
             "token": token,
             "networks": list(networks),
             "storage": list(storage),
+            "quota_bytes": quota_bytes,
             "instances": {},
             "snapshots": {},
             "volumes": {},

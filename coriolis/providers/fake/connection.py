@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from coriolis.providers.api import (
     InstanceSummary,
     Invalid,
     Layout,
+    Need,
     Network,
     Nic,
     Option,
@@ -32,7 +33,7 @@ from coriolis.providers.api import (
     StorageInventory,
 )
 from coriolis.providers.fake.blocks import FakeReadBlocks, FakeSnapshots, FakeVolumes, FakeWriteBlocks
-from coriolis.providers.fake.cloud import Cloud
+from coriolis.providers.fake.cloud import Cloud, State
 from coriolis.providers.fake.compute import FakeCompute
 from coriolis.providers.fake.faults import Faults
 from coriolis.providers.fake.minions import FakeMinions
@@ -183,7 +184,15 @@ class FakePlanning:
                     )
                     for nic in instance.devices.nics
                 ),
+                needs=tuple(_needs(instance, state)),
             )
+
+
+def _needs(instance: Instance, state: State) -> Iterator[Need]:
+    if state["quota_bytes"] is not None:
+        used = sum(volume["size"] for volume in state["volumes"].values())
+        wanted = sum(disk.size_bytes for disk in instance.devices.disks)
+        yield Need(name="volume quota", count=wanted, free=max(0, state["quota_bytes"] - used), unit="bytes")
 
 
 def _network(nic: Nic, network_map: dict[str, Any], known: list[str]) -> str:

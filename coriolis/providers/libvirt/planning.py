@@ -19,6 +19,7 @@ from coriolis.providers.api import (
     Instance,
     Invalid,
     Layout,
+    Need,
     Network,
     Nic,
     PlannedDisk,
@@ -38,6 +39,7 @@ from coriolis.providers.libvirt.networks import list_networks, resolve_network
 from coriolis.providers.libvirt.storage import BLOCK_POOLS, Pool, default_pool, list_pools, resolve_pool
 
 _SECTOR = 512
+_MIB = 1 << 20
 _FORBIDDEN_IN_NAMES = set("/\n\r\0")
 _READABLE_DISKS = ("file", "block", "volume")
 
@@ -88,11 +90,9 @@ class LibvirtPlanning:
             _plan_disk(disk, pools, storage_mappings, environment, boot=disk.id == boot)
             for disk in instance.devices.disks
         )
-        concerns += check_room(
-            tuple(disk for disk in disks if disk.disk_id not in context.present),
-            pools,
-            overcommit=bool(environment.get("overcommit_storage", False)),
-        )
+        made = tuple(disk for disk in disks if disk.disk_id not in context.present)
+        overcommit = bool(environment.get("overcommit_storage", False))
+        concerns += check_room(made, pools, overcommit=overcommit)
         concerns += self._check_size(instance)
         return Layout(
             name=name,
@@ -100,6 +100,7 @@ class LibvirtPlanning:
             nics=nics,
             properties={"hardware": dataclasses.asdict(hardware), "autostart": bool(environment.get("autostart"))},
             concerns=tuple(concerns),
+            needs=() if overcommit else tuple(needs_of(made, pools)),
         )
 
     def _name(self, instance: Instance, environment: Environment, context: Context) -> str:
@@ -177,16 +178,22 @@ class LibvirtPlanning:
         return concerns
 
 
+def needs_of(disks: tuple[PlannedDisk, ...], pools: list[Pool]) -> list[Need]:
+    """What the disks may grow to."""
+    return [
+        Need(name=f"storage pool {pool.name}", count=-(-size // _MIB), free=pool.available // _MIB, unit="MiB")
+        for pool in pools
+        if (size := sum(disk.size_bytes for disk in disks if disk.storage == pool.name))
+    ]
+
+
 def check_room(disks: tuple[PlannedDisk, ...], pools: list[Pool], *, overcommit: bool) -> list[Concern]:
     """:raises Invalid: a pool has less free space than the disks may grow to, and ``overcommit`` is not wanted"""
     concerns = []
-    for pool in pools:
-        needed = sum(disk.size_bytes for disk in disks if disk.storage == pool.name)
-        if needed <= pool.available:
+    for need in needs_of(disks, pools):
+        if need.count <= need.free:
             continue
-        message = (
-            f"storage pool {pool.name} has {pool.available >> 20} MiB free and the disks may grow to {needed >> 20} MiB"
-        )
+        message = f"{need.name} has {need.free} MiB free and the disks may grow to {need.count} MiB"
         if not overcommit:
             raise Invalid(
                 message + "; free some, map the disks to another pool, or set overcommit_storage in "

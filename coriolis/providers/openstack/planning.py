@@ -75,13 +75,14 @@ class OpenStackPlanning:
         disks = self._disks(instance, environment, storage_mappings, images, context)
         concerns = [*concerns, *nics.concerns, *self._rights(environment)]
         context.check_cancelled()
-        concerns += check_quotas(self._cloud, needs_of(disks, len(planned_nics), flavor, properties, context))
+        room = check_quotas(self._cloud, needs_of(disks, len(planned_nics), flavor, properties, context))
         return Layout(
             name=name,
             disks=disks,
             nics=planned_nics,
             properties={**properties, "flavor": dataclasses.asdict(flavor)},
-            concerns=tuple(concerns),
+            concerns=(*concerns, *room.concerns),
+            needs=tuple(room.limited),
         )
 
     def _properties(self, environment: Environment, context: Context) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from openstack import exceptions
 
-from coriolis.providers.api import Concern, Unauthorized
+from coriolis.providers.api import Concern, Need, Unauthorized
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 
@@ -23,8 +23,10 @@ class Quota:
     limit: int
     used: int
 
-    def has_room(self, needed: int) -> bool:
-        return self.limit < 0 or self.used + needed <= self.limit
+    @property
+    def free(self) -> int | None:
+        """None: unlimited."""
+        return None if self.limit < 0 else max(0, self.limit - self.used)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +38,18 @@ class Needs:
     network: Mapping[str, int] = field(default_factory=dict)
 
 
-def check_quotas(cloud: Cloud, needs: Needs, *, code: str = "openstack.quota") -> list[Concern]:
+@dataclass(kw_only=True)
+class Room:
+    """``limited``: what is needed of quotas that have an end."""
+
+    concerns: list[Concern] = field(default_factory=list)
+    limited: list[Need] = field(default_factory=list)
+
+
+def check_quotas(cloud: Cloud, needs: Needs, *, code: str = "openstack.quota") -> Room:
     """A blocking concern of that ``code`` for each quota without room; a plain one where a service does not let us
     ask."""
-    concerns: list[Concern] = []
+    room = Room()
     asked = (
         ("compute", needs.compute, compute_quotas),
         ("block storage", needs.volume, volume_quotas),
@@ -53,10 +63,20 @@ def check_quotas(cloud: Cloud, needs: Needs, *, code: str = "openstack.quota") -
             quotas = ask(cloud)
         except Unauthorized:
             message = f"the {service} quotas are not checked: {cloud.name} does not let us read them"
-            concerns.append(Concern(code="openstack.quota_unknown", message=message))
+            room.concerns.append(Concern(code="openstack.quota_unknown", message=message))
             continue
-        concerns += lacking(service, quotas, wanted, code=code)
-    return concerns
+        room.concerns += lacking(service, quotas, wanted, code=code)
+        room.limited += limited(service, quotas, wanted)
+    return room
+
+
+def limited(service: str, quotas: Mapping[str, Quota], needed: Mapping[str, int]) -> list[Need]:
+    """What is needed of quotas that have an end."""
+    return [
+        Need(name=f"{service} quota {name}", count=count, free=free)
+        for name, count in sorted(needed.items())
+        if name in quotas and (free := quotas[name].free) is not None
+    ]
 
 
 def lacking(service: str, quotas: Mapping[str, Quota], needed: Mapping[str, int], *, code: str) -> list[Concern]:
@@ -64,7 +84,7 @@ def lacking(service: str, quotas: Mapping[str, Quota], needed: Mapping[str, int]
     found = []
     for name, count in sorted(needed.items()):
         quota = quotas.get(name)
-        if quota is None or quota.has_room(count):
+        if quota is None or quota.free is None or count <= quota.free:
             continue
         message = (
             f"{service} quota {name} of the project is too small: {count} needed, {quota.used} of {quota.limit} used; "

@@ -22,7 +22,7 @@ def reading_concerns(cloud: Cloud, instance: Instance, environment: Environment,
         *looks_only(cloud.roles, "snapshots, and volumes made of them,"),
         *_of_times(instance, volumes),
         *(_of_transports(cloud, instance, environment, context) if volumes else ()),
-        *check_quotas(cloud, needs(volumes), code="openstack.source_quota"),
+        *check_quotas(cloud, needs(volumes), code="openstack.source_quota").concerns,
     ]
 
 

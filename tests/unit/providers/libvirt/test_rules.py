@@ -26,7 +26,7 @@ from coriolis.providers.libvirt import PROVIDER
 from coriolis.providers.libvirt.backup_xml import BackupDisk, backup_xml, checkpoint_xml, read_backup
 from coriolis.providers.libvirt.connection import refuse_own_rights, short_tag, tag
 from coriolis.providers.libvirt.errors import classify
-from coriolis.providers.libvirt.planning import check_room
+from coriolis.providers.libvirt.planning import check_room, needs_of
 from coriolis.providers.libvirt.storage import Pool, default_pool, resolve_pool
 from coriolis.providers.libvirt.uri import Address, parse_uri
 from coriolis.providers.libvirt.volumes import record_path, volume_name, volume_xml
@@ -108,6 +108,7 @@ def test_pools_are_found_by_id_or_name_and_must_be_usable() -> None:
 def test_room_is_counted_per_pool() -> None:
     disks = tuple(PlannedDisk(disk_id=str(i), size_bytes=30 * MIB, storage="default") for i in range(2))
     assert check_room(disks[:1], POOLS, overcommit=False) == []
+    assert [(need.name, need.count, need.free) for need in needs_of(disks, POOLS)] == [("storage pool default", 60, 50)]
     with pytest.raises(Invalid, match=r"default has 50 MiB free and the disks may grow to 60 MiB.*overcommit_storage"):
         check_room(disks, POOLS, overcommit=False)
     assert [concern.code for concern in check_room(disks, POOLS, overcommit=True)] == ["libvirt.overcommit"]

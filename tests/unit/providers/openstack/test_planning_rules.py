@@ -37,7 +37,7 @@ from coriolis.providers.openstack.planning import (
     server_name,
     volume_type,
 )
-from coriolis.providers.openstack.quotas import Quota, lacking, read_usage
+from coriolis.providers.openstack.quotas import Quota, lacking, limited, read_usage
 
 PLAIN = Instance(id="1", name="web", num_cpu=2, memory_mb=1024)
 
@@ -84,6 +84,8 @@ def test_quotas_without_room_are_named() -> None:
     assert found.blocking
     assert "compute quota cores" in found.message
     assert "2 needed, 9 of 10 used" in found.message
+    expected = [("compute quota cores", 2, 1), ("compute quota instances", 1, 1)]
+    assert [(need.name, need.count, need.free) for need in limited("compute", quotas, needed)] == expected
 
 
 def test_what_is_reserved_counts_as_used() -> None:
