@@ -29,9 +29,12 @@ from tests.service.standalone_process import Standalone, running, wait_for
 
 NAME = "crosser"
 PROXIED = ("nova", "cinder", "glance", "neutron")
-# No two networks of this machine may have one range: it has routes to the guests of both.
-OLD_RANGE, ADDRESS, MAC = "10.88.61.0/24", "10.88.61.42", "fa:16:3e:88:61:42"
-NEW_RANGE = "10.88.62.0/24"
+# No two networks of this machine may have one range: it has routes to the guests of both. Who starts these tests twice
+# at once, on the same clouds, gives the second run another lane.
+_LANE = int(os.environ.get("CORIOLIS_LANE", "0"))
+_OLD, _NEW = 61 + 2 * _LANE, 62 + 2 * _LANE
+OLD_RANGE, ADDRESS, MAC = f"10.88.{_OLD}.0/24", f"10.88.{_OLD}.42", f"fa:16:3e:88:{_OLD}:42"
+NEW_RANGE = f"10.88.{_NEW}.0/24"
 ONE_OF_EACH = ["port", "server", "volume", "volume"]
 # So slow that a copy of the guest's 70 MiB can be interrupted; what may have been made in a killed attempt is looked
 # for after seconds, for no request is on its way for longer here.
