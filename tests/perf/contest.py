@@ -9,8 +9,10 @@ other work on the machine changes from minute to minute.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
+import json
 import os
 import random
 import shutil
@@ -248,3 +250,14 @@ def limit_row(name: str, ours: float, unit: str, *, most: float | None = None, l
     bar = f"<= {most:g}" if most is not None else f">= {least:g}" if least is not None else None
     holds = None if bar is None else (most is None or ours <= most) and (least is None or ours >= least)
     return {"name": name, "ours": round(ours, 3), "peer": None, "unit": unit, "ratio": None, "bar": bar, "holds": holds}
+
+
+def main(run: Callable[..., Iterable[Row]], about: str | None, *, only: Sequence[str] = ()) -> None:
+    """A part of the benchmark by itself, as a program: prints its rows. ``only``: the names of its own parts."""
+    parser = argparse.ArgumentParser(description=about, argument_default=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--quick", action="store_true")
+    if only:
+        parser.add_argument("--only", choices=only)
+    for row in run(**vars(parser.parse_args())):
+        print(json.dumps(row), flush=True)

@@ -9,9 +9,7 @@ Run alone: ``python -m tests.perf.flow_bench [--quick] [--rounds N] [--only NAME
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -37,6 +35,7 @@ from tests.perf.contest import (
     contest,
     least_row,
     limit_row,
+    main,
     make_disk,
     median,
     nbd_server,
@@ -201,15 +200,5 @@ def huge_rows(rounds: int, quick: bool) -> list[Row]:
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure the copy engine.")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only")
-    options = parser.parse_args()
-    for item in run(options.rounds, quick=options.quick, only=options.only):
-        print(json.dumps(item))
-
-
 if __name__ == "__main__":
-    main()
+    main(run, __doc__, only=("nbd", "distant", "at-once", "huge"))

@@ -9,9 +9,7 @@ Run alone: ``python -m tests.perf.format_bench [--rounds N] [--quick]``.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -34,6 +32,7 @@ from tests.perf.contest import (
     check_some,
     contest,
     limit_row,
+    main,
     make_disk,
     nbd_server,
     new_disk,
@@ -162,14 +161,5 @@ def _target(folder: Path) -> Iterator[Rig]:
         yield Rig(uris={})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure local images against qemu-img.")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
-    for item in run(options.quick, options.rounds):
-        print(json.dumps(item))
-
-
 if __name__ == "__main__":
-    main()
+    main(run, __doc__)

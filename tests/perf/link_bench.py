@@ -9,9 +9,7 @@ Run alone: ``python -m tests.perf.link_bench [--quick] [--rounds N] [--only NAME
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import os
 import shutil
 import socket
@@ -36,6 +34,7 @@ from tests.perf.contest import (
     Row,
     check_some,
     contest,
+    main,
     make_disk,
     nbd_server,
     new_disk,
@@ -223,15 +222,5 @@ def slow_wires() -> Iterator[Callable[[int], int]]:
             listener.close()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=("tls", "zstd"))
-    arguments = parser.parse_args()
-    for row in run(arguments.rounds, quick=arguments.quick, only=arguments.only):
-        print(json.dumps(row), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    main(run, __doc__, only=("tls", "zstd"))

@@ -12,10 +12,8 @@ Run alone: ``python -m tests.perf.openstack_bench [--quick] [--rounds N] [--only
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
-import json
 import os
 import shutil
 import statistics
@@ -31,7 +29,7 @@ from demo.guest import GuestSpec, build_guest
 from demo.ova import Machine, build_ova
 from tests.integration.openstack_site import ENDED, NETWORK, Desk, Member, member_of, scratch_file, shares
 from tests.lab import content, fixtures, places
-from tests.perf.contest import MIB, Row, ratio_row, turns
+from tests.perf.contest import MIB, Row, main, ratio_row, turns
 from tests.perf.openstack_by_hand import FLAVOR, hands, move_ova, move_server
 from tests.perf.openstack_watch import Files, Guest, Service, until, watching
 from tests.service.standalone_process import running
@@ -249,15 +247,5 @@ def _clear(site: Site) -> None:
             member.sdk.image.delete_image(image)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=("ova", "server"))
-    arguments = parser.parse_args()
-    for row in run(arguments.rounds, quick=arguments.quick, only=arguments.only):
-        print(json.dumps(row), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    main(run, __doc__, only=("ova", "server"))

@@ -7,7 +7,6 @@ Run alone: ``python -m tests.perf.proof_bench [--quick] [--rounds N] [--only NAM
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import json
@@ -35,6 +34,7 @@ from tests.perf.contest import (
     Rig,
     Row,
     contest,
+    main,
     make_disk,
     nbd_server,
     new_disk,
@@ -192,15 +192,5 @@ def _run(*command: str) -> None:
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure what proof costs.")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", choices=["cost", "increment"])
-    options = parser.parse_args()
-    for item in run(options.rounds, quick=options.quick, only=options.only):
-        print(json.dumps(item))
-
-
 if __name__ == "__main__":
-    main()
+    main(run, __doc__, only=("cost", "increment"))
