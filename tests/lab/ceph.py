@@ -35,7 +35,6 @@ PROGRAMS = ("ceph", "ceph-authtool", "ceph-mgr", "ceph-mon", "ceph-osd", "monmap
 # What Nova's libvirt keeps the key of client.cinder under.
 SECRET_UUID = "5b0a9d1c-1f3e-4f0a-9a57-7c1cbb1f4d10"
 _PATIENCE = 90.0
-_SIZE = 64 << 30  # of the sparse file
 
 # As Ceph's documents say it for OpenStack ("Block Devices and OpenStack"). client.coriolis is a worker's.
 _VOLUMES = "profile rbd pool=volumes, profile rbd pool=vms, profile rbd pool=images"
@@ -52,6 +51,41 @@ _SERVERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "mgr.a": ("mgr", ("mon", "allow profile mgr", "osd", "allow *")),
 }
 _DAEMONS = {"mon": ("ceph-mon", "a"), "mgr": ("ceph-mgr", "a"), "osd": ("ceph-osd", "0")}
+# What is the same in every cluster.
+_OPTIONS: Mapping[str, Any] = {
+    "auth cluster required": "cephx",
+    "auth service required": "cephx",
+    "auth client required": "cephx",
+    "auth allow insecure global id reclaim": "false",
+    "public addr": "127.0.0.1",
+    "cluster addr": "127.0.0.1",
+    "ms bind ipv6": "false",
+    "admin socket": "",  # the path of one may be too long
+    "log to file": "false",
+    "log to stderr": "true",
+    "mon cluster log file": "/dev/null",
+    "mon cluster log to file": "false",
+    "mgr tick period": 1,
+    "mgr stats period": 1,
+    "mon tick interval": 1,
+    "paxos propose interval": 0.1,
+    "mon data avail warn": 1,
+    "mon data avail crit": 1,
+    "mon allow pool size one": "true",
+    "mon allow pool delete": "true",
+    "mon warn on pool no redundancy": "false",
+    "osd objectstore": "bluestore",
+    "osd pool default size": 1,
+    "osd pool default min size": 1,
+    "osd pool default pg autoscale mode": "off",
+    "osd crush chooseleaf type": 0,
+    "osd op num shards": 1,
+    "osd op num threads per shard": 2,
+    "bluestore block size": 64 << 30,  # of the sparse file
+    "bluestore block create": "true",
+    "bluestore cache autotune": "false",
+    "bluestore cache size": 64 << 20,
+}
 
 
 def available() -> bool:
@@ -253,59 +287,23 @@ class Ceph:
 
 def _conf(home: Home, identity: str, port: int) -> str:
     """The manager and the OSD find their ports above the monitor's two."""
-    options = {
-        "global": {
-            "fsid": identity,
-            "mon host": f"[v2:127.0.0.1:{port},v1:127.0.0.1:{port + 1}]",
-            "auth cluster required": "cephx",
-            "auth service required": "cephx",
-            "auth client required": "cephx",
-            "auth allow insecure global id reclaim": "false",
-            "public addr": "127.0.0.1",
-            "cluster addr": "127.0.0.1",
-            "ms bind ipv6": "false",
-            "ms bind port min": port + 2,
-            "ms bind port max": port + PORTS_OF_A_CEPH - 1,
-            "keyring": f"{home.etc}/ceph.$name.keyring",
-            "admin socket": "",  # the path of one may be too long
-            "run dir": home.run,
-            "log to file": "false",
-            "log to stderr": "true",
-            "mon cluster log file": "/dev/null",
-            "mon cluster log to file": "false",
-            "mon data": home.var / "mon",
-            "mgr data": home.var / "mgr",
-            "mgr module path": home.var / "no-modules",
-            "mgr tick period": 1,
-            "mgr stats period": 1,
-            "mon tick interval": 1,
-            "paxos propose interval": 0.1,
-            "mon data avail warn": 1,
-            "mon data avail crit": 1,
-            "mon allow pool size one": "true",
-            "mon allow pool delete": "true",
-            "mon warn on pool no redundancy": "false",
-            "osd data": home.var / "osd",
-            "osd objectstore": "bluestore",
-            "osd pool default size": 1,
-            "osd pool default min size": 1,
-            "osd pool default pg autoscale mode": "off",
-            "osd crush chooseleaf type": 0,
-            "osd op num shards": 1,
-            "osd op num threads per shard": 2,
-            "bluestore block size": _SIZE,
-            "bluestore block create": "true",
-            "bluestore cache autotune": "false",
-            "bluestore cache size": 64 << 20,
-        },
-        "mon": {"keyring": home.var / "mon/keyring"},
-        "mgr": {"keyring": home.var / "mgr/keyring"},
-        "osd": {"keyring": home.var / "osd/keyring"},
+    mine = {
+        "fsid": identity,
+        "mon host": f"[v2:127.0.0.1:{port},v1:127.0.0.1:{port + 1}]",
+        "ms bind port min": port + 2,
+        "ms bind port max": port + PORTS_OF_A_CEPH - 1,
+        "keyring": f"{home.etc}/ceph.$name.keyring",
+        "run dir": home.run,
+        "mon data": home.var / "mon",
+        "mgr data": home.var / "mgr",
+        "mgr module path": home.var / "no-modules",
+        "osd data": home.var / "osd",
     }
-    return "".join(
-        f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
-        for section, entries in options.items()
-    )
+    sections = {"global": {**_OPTIONS, **mine}, **{name: {"keyring": home.var / name / "keyring"} for name in _DAEMONS}}
+    lines: list[str] = []
+    for section, entries in sections.items():
+        lines += [f"[{section}]", *(f"{name} = {value}" for name, value in entries.items())]
+    return "\n".join(lines) + "\n"
 
 
 def _free_ports(count: int) -> int:

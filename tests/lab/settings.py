@@ -23,6 +23,48 @@ CATALOG: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "cinder": (("volumev3", "cinderv3", "/v3"), ("block-storage", "cinder", "/v3")),
     "barbican": (("key-manager", "barbican", ""),),
 }
+# Of Nova, what is the same in every cloud.
+_NOVA: Mapping[str, Mapping[str, Any]] = {
+    "DEFAULT": {
+        "my_ip": "127.0.0.1",
+        "allow_resize_to_same_host": True,
+        "instances_path": "$state_path/instances",
+        "osapi_compute_listen": "127.0.0.1",
+        "osapi_compute_workers": 1,
+        "force_config_drive": True,
+        "config_drive_format": "iso9660",
+        "vif_plugging_timeout": 20,
+        "vif_plugging_is_fatal": False,
+        "resize_confirm_window": 0,
+        "resume_guests_state_on_host_boot": True,
+        "shutdown_timeout": 10,
+        "update_resources_interval": 15,
+        "report_interval": 5,
+        "service_down_time": 15,
+        "running_deleted_instance_action": "reap",
+        # small guests on a small machine
+        "initial_cpu_allocation_ratio": 64,
+        "initial_ram_allocation_ratio": 4,
+        "initial_disk_allocation_ratio": 64,
+        "reserved_host_memory_mb": 0,
+    },
+    "api": {"auth_strategy": "keystone"},
+    "conductor": {"workers": 1},
+    "scheduler": {"workers": 1, "discover_hosts_in_cells_interval": 5},
+    "filter_scheduler": {"host_subset_size": 1, "track_instance_changes": True},
+    "quota": {"instances": -1, "cores": -1, "ram": -1},
+    "libvirt": {
+        "virt_type": "qemu",
+        "cpu_mode": "none",
+        "images_type": "qcow2",
+        "num_pcie_ports": 16,
+        "nfs_mount_point_base": "$state_path/mnt",
+        "disk_cachemodes": "file=writeback",
+    },
+    "vnc": {"enabled": False},
+    "spice": {"enabled": False},
+    "workarounds": {"disable_rootwrap": True},
+}
 
 
 def _auth(spec: CloudSpec, user: str, **more: Any) -> dict[str, Any]:
@@ -133,58 +175,20 @@ def _placement(spec: CloudSpec, home: Home) -> Sections:
 
 def _nova(spec: CloudSpec, home: Home) -> Sections:
     default = {
-        "my_ip": "127.0.0.1",
-        "allow_resize_to_same_host": True,
-        "instances_path": "$state_path/instances",
         "compute_driver": "libvirt.LibvirtDriver" if spec.virt == "libvirt" else "labvirt.LabDriver",
-        "osapi_compute_listen": "127.0.0.1",
-        "osapi_compute_workers": 1,
         "osapi_compute_listen_port": spec.port("nova"),
-        "force_config_drive": True,
-        "config_drive_format": "iso9660",
-        "vif_plugging_timeout": 20,
-        "vif_plugging_is_fatal": False,
-        "resize_confirm_window": 0,
-        "resume_guests_state_on_host_boot": True,
-        "shutdown_timeout": 10,
-        "update_resources_interval": 15,
-        "report_interval": 5,
-        "service_down_time": 15,
-        "running_deleted_instance_action": "reap",
-        # small guests on a small machine
-        "initial_cpu_allocation_ratio": 64,
-        "initial_ram_allocation_ratio": 4,
-        "initial_disk_allocation_ratio": 64,
-        "reserved_host_memory_mb": 0,
-    }
-    libvirt = {
-        "virt_type": "qemu",
-        "cpu_mode": "none",
-        "images_type": "qcow2",
-        "num_pcie_ports": 16,
-        "nfs_mount_point_base": "$state_path/mnt",
-        "disk_cachemodes": "file=writeback",
-        "live_migration_uri": f"qemu+unix:///system?socket={home.var}/libvirt/%s/run/libvirt-sock",
     }
     more: Sections = {
         "api_database": _db(spec, "nova_api"),
-        "api": {"auth_strategy": "keystone"},
         "wsgi": {"api_paste_config": home.etc / "nova-paste.ini"},
-        "conductor": {"workers": 1},
-        "scheduler": {"workers": 1, "discover_hosts_in_cells_interval": 5},
-        "filter_scheduler": {"host_subset_size": 1, "track_instance_changes": True},
-        "quota": {"instances": -1, "cores": -1, "ram": -1},
         "glance": _auth(spec, "nova"),
         "placement": _auth(spec, "nova"),
         "neutron": _auth(spec, "nova", service_metadata_proxy=False),
         "cinder": _auth(spec, "nova", os_region_name=REGION),
-        "libvirt": libvirt,
-        "vnc": {"enabled": False},
-        "spice": {"enabled": False},
-        "workarounds": {"disable_rootwrap": True},
+        "libvirt": {"live_migration_uri": f"qemu+unix:///system?socket={home.var}/libvirt/%s/run/libvirt-sock"},
         "lab": {"disks": home.var / "nova/disks"},
     }
-    return _merge(_shared(spec, home, "nova", **default), more)
+    return _merge(_merge(_shared(spec, home, "nova", **default), _NOVA), more)
 
 
 def _compute(spec: CloudSpec, home: Home, host: str) -> Sections:
