@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from coriolis.dataplane import NbdSource
 from coriolis.domain.codec import from_json, to_json
@@ -28,10 +28,10 @@ PLAIN = WorkerSettings(host="h", state_path=Path("/nowhere"), link=LinkSettings(
 
 @dataclass
 class Sites:
-    """A source of one worker, as another one gets it. ``older``: the first one is of a release that tells no lists."""
+    """A source of one worker, as another one gets it. ``release``: of the one that has it."""
 
     path: Path
-    older: bool = False
+    release: Literal["older", "same", "newer"] = "same"
 
     @contextlib.contextmanager
     def linked(self, source: NbdSource, passed: bytearray) -> Iterator[tuple[NbdSource, RemoteSource]]:
@@ -48,8 +48,10 @@ class Sites:
 
     def _job(self, found: RemoteSource) -> Job:
         said = to_json(SourceOpened(accepted=True, source=found))
-        if self.older:
+        if self.release == "older":
             del said["source"]["lists"]
+        if self.release == "newer":
+            said["source"]["lists"] += 1
 
         def ask(question: Any) -> Any:
             assert isinstance(question, SourceOpen)

@@ -88,12 +88,13 @@ def test_the_second_round_over_a_link_reads_and_moves_the_changes_only(disk: Dis
     assert changed < passed < changed + MIB
 
 
-def test_with_an_older_exporter_all_is_read_and_what_differs_is_written(disk: Disk, tmp_path: Path) -> None:
+@pytest.mark.parametrize("release", ["older", "newer"])
+def test_between_releases_all_is_read_and_what_differs_is_written(disk: Disk, tmp_path: Path, release: Any) -> None:
     sites = Sites(tmp_path)
     disk.copy(sites, identity="one", allocation=disk.allocation)
     disk.write(20 * MIB, b"b" * MIB)
     changes = tuple(changed_blocks([(20 * MIB, MIB)], SIZE))
-    sites.older = True
+    sites.release = release
     done, passed = disk.copy(sites, identity="two", base_identity="one", changes=changes)
     assert (done.mode, done.bytes_read, done.bytes_written) == ("compare", SIZE, MIB)
     assert passed > SIZE
