@@ -105,8 +105,8 @@ class TestNewCloud(OpenStack, InNewCloud):
     pass
 
 
-class TestMinions(MinionContract, InOldCloud):
-    """Of pools; in the cloud that is quicker to make servers."""
+class OpenStackMinions(MinionContract):
+    """Of pools."""
 
     provider = "openstack"
 
@@ -128,3 +128,11 @@ class TestMinions(MinionContract, InOldCloud):
         for field in ("minion_image", "minion_network", "minion_flavor", "minion_security_group"):
             with pytest.raises(Invalid, match=f"{field}: .*no-such-thing"):
                 minions.create("minion", "contract-minion", {**minion_environment, field: "no-such-thing"}, context)
+
+
+class TestMinions(OpenStackMinions, InOldCloud):
+    pass
+
+
+class TestMinionsOfNewCloud(OpenStackMinions, InNewCloud):
+    pass

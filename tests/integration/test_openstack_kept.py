@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import json
 import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from coriolis.providers.openstack.nfs_access import SHARES
 from demo.guest import build_guest
 from demo.ova import Machine, build_ova
 from tests.integration.openstack_site import PATIENCE, Desk, Member, member_of, scratch_file, shares
-from tests.integration.test_openstack_rights import in_project
+from tests.integration.test_openstack_rights import asked, fits, in_project, rights, strangers
 from tests.lab import content, places
+from tests.lab.faults import Proxy, proxied
 from tests.lab.fixtures import LabCloud
 from tests.service.standalone_process import running, wait_for
 
@@ -59,7 +60,7 @@ echo kept: told
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Site:
     desk: Desk
     old: Member
@@ -67,6 +68,12 @@ class Site:
     origin: str
     target: str
     key: KeyPair
+    proxies: Mapping[str, Proxy]  # of the new cloud, by service
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Connection info of the new cloud, by way of the proxies."""
+        return {**self.new.info, "region_name": region(self.new)}
 
     def rehearsed(self, instance: str, origin: str, target: str, **more: Any) -> dict[str, Any]:
         """What a dry run tells of the instance."""
@@ -92,8 +99,14 @@ def site(old_cloud: LabCloud, new_cloud: LabCloud, tmp_path_factory: pytest.Temp
         for member in (old, new):
             stack.enter_context(surroundings(member, key))
         desk = Desk(stack.enter_context(running(state, OPTIONS)))
-        ends = [desk.endpoint("openstack", member.info) for member in (old, new)]
-        yield Site(desk=desk, old=old, new=new, origin=ends[0], target=ends[1], key=key)
+        proxies = stack.enter_context(proxied(new_cloud, "nova", "neutron", region=region(new)))
+        made = Site(desk=desk, old=old, new=new, origin="", target="", key=key, proxies=proxies)
+        ends = [desk.endpoint("openstack", info) for info in (old.info, made.info)]
+        yield dataclasses.replace(made, origin=ends[0], target=ends[1])
+
+
+def region(member: Member) -> str:
+    return f"{member.info['username']}-kept"
 
 
 @contextlib.contextmanager
@@ -325,9 +338,9 @@ def twin(site: Site) -> str:
     return site.desk.endpoint("ova", {"path": str(path)})
 
 
-def with_flavor(**more: Any) -> dict[str, Any]:
+def with_flavor(site: Site, **more: Any) -> dict[str, Any]:
     return {
-        "network_map": {TWIN.network: "site"},
+        "network_map": {TWIN.network: site.new.network.id},  # an administrator sees all that are called so
         "storage_mappings": {"default": "fast"},
         "destination_environment": {"create_flavor": True, "floating_ip_network": content.EXTERNAL_NETWORK, **more},
     }
@@ -340,14 +353,14 @@ def made_flavors(site: Site) -> list[Any]:
 
 def test_a_member_cannot_have_a_flavor_made(site: Site, twin: str) -> None:
     empty(site.new)
-    line = site.rehearsed(TWIN.name, twin, site.target, **with_flavor())
+    line = site.rehearsed(TWIN.name, twin, site.target, **with_flavor(site))
     assert not line["possible"]
     (message,) = told(line, "needs_admin")
     assert "2 CPUs and 256 MiB" in message
-    path = site.desk.submit("migration", twin, site.target, TWIN.name, **with_flavor())
+    path = site.desk.submit("migration", twin, site.target, TWIN.name, **with_flavor(site))
     done = site.desk.ended(path, "migration")
     assert done["last_execution_status"] == "ERROR"
-    assert any("2 CPUs and 256 MiB" in line for line in site.desk.story(done))
+    assert any("2 CPUs and 256 MiB" in line for line in site.desk.story(done)), site.desk.story(done)
     assert made_flavors(site) == []
     assert site.new.ours() == []
 
@@ -356,12 +369,12 @@ def test_a_flavor_is_removed_with_what_failed(site: Site, twin: str) -> None:
     """Nova refuses the server when all else is there: nobody has that host."""
     empty(site.new)
     with in_project(site.new, "admin") as info:
-        target = site.desk.endpoint("openstack", info)
-        order = with_flavor(availability_zone="nova:no-such-host")
+        target = site.desk.endpoint("openstack", {**info, "region_name": region(site.new)})
+        order = with_flavor(site, availability_zone="nova:no-such-host")
         path = site.desk.submit("migration", twin, target, TWIN.name, **order)
         done = site.desk.ended(path, "migration")
         assert done["last_execution_status"] == "ERROR"
-        assert any("no-such-host" in line for line in site.desk.story(done))
+        assert any("no-such-host" in line for line in site.desk.story(done)), site.desk.story(done)
         wait_for(lambda: site.new.ours() == [], PATIENCE)
     assert made_flavors(site) == []
 
@@ -369,8 +382,8 @@ def test_a_flavor_is_removed_with_what_failed(site: Site, twin: str) -> None:
 def test_an_administrator_has_a_flavor_made(site: Site, twin: str) -> None:
     empty(site.new)
     with in_project(site.new, "admin") as info:
-        target = site.desk.endpoint("openstack", info)
-        site.desk.migrate(twin, target, TWIN.name, **with_flavor())
+        target = site.desk.endpoint("openstack", {**info, "region_name": region(site.new)})
+        site.desk.migrate(twin, target, TWIN.name, **with_flavor(site))
     server = site.new.server(TWIN.name)
     (flavor,) = made_flavors(site)
     with site.new.cloud.connect() as admin:
@@ -385,3 +398,12 @@ def test_an_administrator_has_a_flavor_made(site: Site, twin: str) -> None:
         finally:
             empty(site.new)
             admin.compute.delete_flavor(flavor)
+
+
+def test_the_table_of_rights_has_what_was_asked(site: Site, moved: dict[str, Any]) -> None:
+    """When all of the above has run: what no other migration asks for, too."""
+    table = rights("destination")
+    requests = [request for request, _status in asked(site.new, site.proxies)]
+    assert strangers(requests, table) == []
+    for title in ("Neutron: floating addresses", "Nova: make, share, delete flavors (``create_flavor``)"):
+        assert [str(one) for one in table[title] if not any(fits(request, one) for request in requests)] == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A volume through a minion in a real cloud: written and read back, older attempts locked out, nothing left."""
+"""A volume through a minion in real clouds: written and read back, older attempts locked out, nothing left."""
 
 from __future__ import annotations
 
@@ -29,9 +29,14 @@ ENVIRONMENT = {
 }
 
 
+@pytest.fixture(params=["old", "new"])
+def lab_cloud(request: pytest.FixtureRequest, old_cloud: LabCloud, new_cloud: LabCloud) -> LabCloud:
+    return {"old": old_cloud, "new": new_cloud}[request.param]
+
+
 @pytest.fixture
-def cloud(old_cloud: LabCloud, tmp_path: Path) -> Iterator[Cloud]:
-    info = {**old_cloud.auth(member=True), "region_name": old_cloud.region}
+def cloud(lab_cloud: LabCloud, tmp_path: Path) -> Iterator[Cloud]:
+    info = {**lab_cloud.auth(member=True), "region_name": lab_cloud.region}
     opened = open_cloud(info, attempt(tmp_path, 0))
     with contextlib.ExitStack() as end:
         end.callback(close_cloud, opened)
