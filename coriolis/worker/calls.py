@@ -14,6 +14,7 @@ from coriolis.providers.api import Connection, Context, Instance, OptionsOf, Pro
 from coriolis.rpc.messages import ProviderCall
 
 Arguments = dict[str, Any]
+CHECK = "check"
 Operation = Callable[[Connection, Arguments, Context], Any]
 
 
@@ -111,7 +112,7 @@ def _part(connection: Connection, capability: str) -> Any:
 
 
 OPERATIONS: dict[str, Operation] = {
-    "check": _check,
+    CHECK: _check,
     "list_instances": _list_instances,
     "get_instance": _get_instance,
     "list_networks": _list_networks,

@@ -5,7 +5,8 @@ agent -> child   {"job": {...}} once, {"cancel": true}, {"reply": n, "value": ..
                  {"pace": [bytes per second or null, back-off factor or null]}
 child -> agent   {"started": clock}, {"log": {...}}, {"mask": [...]}, {"progress": {...}}, {"event": [level, text]},
                  {"checkpoint": ...}, {"stream": {...}},
-                 {"exported": {...}}, {"ask": n, METHOD: {...}}, {"result": {...}}
+                 {"exported": {...}}, {"ask": n, METHOD: {...}}, {"ask": n, "recall": KEY}, {"keep": [KEY, text]},
+                 {"result": {...}}
 """
 
 from __future__ import annotations

@@ -167,6 +167,10 @@ class Child:
             self.mask.add(message["mask"])
         elif "result" in message:
             self._result = self.mask.data(message["result"])
+        elif "recall" in message:
+            self.send({"reply": message["ask"], "value": self._forks.keepsakes.read(message["recall"])})
+        elif "keep" in message:
+            self._forks.keepsakes.write(*message["keep"])
         else:
             self._on_message(message)
 

@@ -19,6 +19,7 @@ from typing import Any
 from coriolis.domain.errors import Unavailable
 from coriolis.worker import proctree
 from coriolis.worker.forkserver import PACKET_BYTES
+from coriolis.worker.keepsakes import Keepsakes
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class ForkServer:
         self._pids: dict[str, int] = {}
         self._exits: dict[str, OnExit] = {}
         self._dead = False
+        self.keepsakes = Keepsakes()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         greeting, their_greeting = os.pipe()
         command = [sys.executable, "-P", "-m", "coriolis.worker.forkserver", str(theirs.fileno()), str(their_greeting)]

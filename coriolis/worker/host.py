@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import faulthandler
+import functools
 import hashlib
 import itertools
 import json
@@ -46,7 +47,7 @@ from coriolis.rpc.messages import (
     ProviderCall,
 )
 from coriolis.rpc.wire import method_of
-from coriolis.worker import calls, classify, credentials, exporting, journals, sequence
+from coriolis.worker import calls, classify, credentials, exporting, journals, keepsakes, sequence
 from coriolis.worker.channel import Channel
 from coriolis.worker.effects import Ledger
 from coriolis.worker.job import Job
@@ -198,7 +199,9 @@ class _Child:
         with contextlib.ExitStack() as stack:
             deadline = time.monotonic() + call.timeout_seconds
             context = self._context(epoch=0, deadline=deadline)
-            value = calls.carry_out(call, lambda: self._connect(call.endpoint, context, stack), context)
+            anew = call.operation == calls.CHECK  # credentials are proven by using them
+            connect = functools.partial(self._connect, call.endpoint, context, stack, anew=anew)
+            value = calls.carry_out(call, connect, context)
         return {"outcome": COMPLETED, "value": to_json(value)}
 
     def _answered(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -263,7 +266,10 @@ class _Child:
             event=lambda level, message: self._channel.send({"event": [level, self._mask.text(message)]}),
         )
 
-    def _connect(self, endpoint: Endpoint | None, context: Context, stack: contextlib.ExitStack) -> Connection:
+    def _connect(
+        self, endpoint: Endpoint | None, context: Context, stack: contextlib.ExitStack, *, anew: bool = False
+    ) -> Connection:
+        """``anew``: with nothing that earlier connections left."""
         if endpoint is None:
             raise Invalid("The task needs an endpoint that it was not given.")
         provider = self._providers.get(endpoint.type)
@@ -275,6 +281,9 @@ class _Child:
             self._mask.add(secrets)
             self._channel.send({"mask": secrets})
         self._channel.send({"started": time.monotonic()})
+        key = None if anew else keepsakes.key_of(endpoint)
+        if key is not None:
+            context = dataclasses.replace(context, keepsake=_Keepsake(key, self._asked_for, self._channel))
         connection = provider.connect(info, context)
         stack.callback(connection.close)
         return connection
@@ -329,6 +338,22 @@ class _Child:
         root = logging.getLogger()
         root.handlers[:] = [_ToAgent(self._channel, self._mask)]
         root.setLevel(self._order.log_level)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Keepsake:
+    """In the agent's memory."""
+
+    key: str
+    ask: Callable[..., Any]
+    channel: Channel
+
+    def read(self) -> str | None:
+        text: str | None = self.ask("recall", self.key, yields=True)
+        return text
+
+    def write(self, text: str) -> None:
+        self.channel.send({"keep": [self.key, text]})
 
 
 class _ToAgent(logging.Handler):

@@ -20,7 +20,7 @@ from coriolis.providers.api.capabilities import (
     WriteBlocks,
 )
 from coriolis.providers.api.codec import from_json, to_json
-from coriolis.providers.api.context import Context, Purpose
+from coriolis.providers.api.context import Context, Keepsake, Purpose
 from coriolis.providers.api.errors import (
     Cancelled,
     Conflict,
@@ -83,6 +83,7 @@ __all__ = [
     "InstanceSummary",
     "Invalid",
     "Inventory",
+    "Keepsake",
     "Layout",
     "Minion",
     "Minions",

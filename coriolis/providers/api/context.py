@@ -26,6 +26,25 @@ def _no_event(level: str, message: str) -> None:
     return None
 
 
+class Keepsake(Protocol):
+    """A text that a connection leaves for later ones to the same platform account, of other attempts: it is kept in
+    the worker's memory, never on a disk, and for minutes only. It may be gone at any time."""
+
+    def read(self) -> str | None: ...
+
+    def write(self, text: str) -> None: ...
+
+
+class NoKeepsake:
+    """Nothing is kept."""
+
+    def read(self) -> str | None:
+        return None
+
+    def write(self, text: str) -> None:
+        return None
+
+
 class Purpose(enum.StrEnum):
     """What a plan is for."""
 
@@ -41,7 +60,8 @@ class Context:
     instance, the later one has the greater ``epoch``. ``present``: disks whose volumes exist on the destination
     already, and need no room. ``staging``: a private directory of the worker that outlives attempts, for what a later
     attempt may go on with; what is in it is removed when it was not used for days. None: the worker has none.
-    ``new_keys``: nothing can have been made with these keys yet, and nothing needs to be looked for."""
+    ``new_keys``: nothing can have been made with these keys yet, and nothing needs to be looked for. ``keepsake``: of
+    the connection that is opened with this."""
 
     log: logging.Logger
     scratch: Path
@@ -51,6 +71,7 @@ class Context:
     purpose: Purpose = Purpose.MIGRATE
     present: frozenset[str] = frozenset()
     new_keys: Set[str] = frozenset()
+    keepsake: Keepsake = field(default_factory=NoKeepsake)
     cancelled: threading.Event = field(default_factory=threading.Event)
     progress: ProgressSink = _silent  # overwritten state of an item; bytes or steps
     event: Callable[[str, str], None] = _no_event  # level INFO | WARNING | ERROR, message

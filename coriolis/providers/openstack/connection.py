@@ -17,6 +17,7 @@ from openstack.connection import Connection as Sdk
 from coriolis.providers.api import DELEGATION, Context, Invalid, delegation_plugin
 from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.keystones import may_speak
+from coriolis.providers.openstack.tokens import Tokens
 
 _CONNECT_RETRIES = 2
 _STATUS_RETRIES = 3  # of 503; keystoneauth waits longer each time
@@ -49,7 +50,15 @@ class Calls:
 
 class _Session(Session):
     """Sends nothing twice that makes a thing: when the answer was lost, the thing may be there. The next attempt finds
-    it by its mark."""
+    it by its mark. ``tokens``: of its plugin."""
+
+    tokens: Tokens | None = None
+
+    def get_auth_headers(self, auth: Any = None) -> dict[str, str] | None:
+        headers = super().get_auth_headers(auth)
+        if self.tokens is not None:
+            self.tokens.leave()
+        return headers
 
     def request(self, url: str, method: str, *args: Any, **options: Any) -> Any:
         if method.upper() == "POST" and options.get("authenticated") is not False:  # which asks for a token
@@ -101,13 +110,16 @@ def open_cloud(info: dict[str, Any], context: Context) -> Cloud:
     wire = requests.Session()
     wire.hooks["response"].append(calls)
     with translated("connection_info"):
+        auth = _auth(info)
         session = _Session(
-            auth=_auth(info),
+            auth=auth,
             session=wire,
             verify=_verify(info, context),
             timeout=_TIMEOUT_SECONDS,
             app_name=_USER_AGENT,  # for the logs of the cloud
         )
+        session.tokens = Tokens(auth, info, context.keepsake)
+        session.tokens.begin()
         sdk = Sdk(session=session, region_name=info.get("region_name"), **_config(info))
     where = str(info.get("region_name") or info.get("auth_url") or "the user's own cloud")
     return Cloud(sdk=sdk, name=where, calls=calls, auth_url=_auth_url(info), proven=is_proven(info))

@@ -21,6 +21,7 @@ from coriolis.providers.api import (
     Disk,
     Gone,
     Instance,
+    Keepsake,
     Provider,
     Unavailable,
     connection_schema,
@@ -57,8 +58,8 @@ def _daemon(folder: Path) -> int:
 
 
 class Trial:
-    def __init__(self, info: dict[str, Any]) -> None:
-        self.info = info
+    def __init__(self, info: dict[str, Any], keepsake: Keepsake) -> None:
+        self.info, self.keepsake = info, keepsake
         self.inventory = self
         self.networks = self.storage = self.planning = self.snapshots = None
         self.read_blocks = self.write_blocks = None
@@ -69,6 +70,8 @@ class Trial:
     def check(self, context: Context) -> None:
         if self.info.get("fail"):
             raise Unavailable(f"cannot log in with {self.info['password']}")
+        if self.info.get("recall"):
+            self.do_recall(context)
 
     def close(self) -> None:
         return None
@@ -89,6 +92,13 @@ class Trial:
 
     def do_clock(self, context: Context) -> None:
         context.progress("at", 0, 0, repr(self.info["connected_at"]))
+
+    def do_keep(self, context: Context) -> None:
+        self.keepsake.write(self.info["password"] * self.info.get("times", 1))
+
+    def do_recall(self, context: Context) -> None:
+        text = self.keepsake.read()
+        raise Gone(f"kept: {text and len(text)}")
 
     def do_plain(self, context: Context) -> None:
         _touch(context, "plain")
@@ -166,14 +176,14 @@ PROVIDER = Provider(
     title="Trial",
     capabilities=frozenset({Capability.INVENTORY, Capability.VOLUMES}),
     connection_schema=connection_schema({"type": "object"}),
-    connect=lambda info, context: Trial(info),
+    connect=lambda info, context: Trial(info, context.keepsake),
     support="fake",
 )
 
 
 def _connect_at(info: dict[str, Any], context: Context) -> Trial:
     at = time.monotonic()  # the first line of a provider's code that runs in an attempt
-    return Trial({**info, "connected_at": at})
+    return Trial({**info, "connected_at": at}, context.keepsake)
 
 
 # What real providers of OpenStack preload.
