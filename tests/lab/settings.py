@@ -38,7 +38,6 @@ _NOVA: Mapping[str, Mapping[str, Any]] = {
         "resize_confirm_window": 0,
         "resume_guests_state_on_host_boot": True,
         "shutdown_timeout": 10,
-        "update_resources_interval": 15,
         "report_interval": 5,
         "service_down_time": 15,
         "running_deleted_instance_action": "reap",
@@ -177,6 +176,8 @@ def _nova(spec: CloudSpec, home: Home) -> Sections:
     default = {
         "compute_driver": "libvirt.LibvirtDriver" if spec.virt == "libvirt" else "labvirt.LabDriver",
         "osapi_compute_listen_port": spec.port("nova"),
+        # Seconds. Each time, a host asks Placement about each server that it has.
+        "update_resources_interval": 15 if spec.virt == "libvirt" else 600,
     }
     more: Sections = {
         "api_database": _db(spec, "nova_api"),
