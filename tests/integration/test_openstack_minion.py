@@ -59,7 +59,10 @@ def attempt(folder: Path, epoch: int) -> Context:
 
 
 def qemu_io(uri: str, *commands: str) -> None:
-    subprocess.run(["qemu-io", "-f", "raw", *[word for one in commands for word in ("-c", one)], uri], check=True)
+    """What only reads opens it so: an export for reading takes nothing else."""
+    mode = [] if any(one.startswith("write") for one in commands) else ["-r"]
+    words = [word for one in commands for word in ("-c", one)]
+    subprocess.run(["qemu-io", *mode, "-f", "raw", *words, uri], check=True)
 
 
 def of_ours(cloud: Cloud, volume_id: str) -> list[Any]:
