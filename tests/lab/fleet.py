@@ -81,20 +81,25 @@ def _image(admin: Any) -> None:
 def _servers(sdk: Any, size: int) -> Sequence[str]:
     end = time.monotonic() + _PATIENCE
     while True:
-        # In one page: a server that is being built may be on two.
-        found = list(sdk.compute.servers(details=True, paginated=False, limit=1000))
-        states = [one.status for one in found]
-        for failed in (one for one in found if one.status == "ERROR"):
-            sdk.compute.delete_server(failed, ignore_missing=True)
-        if states == ["ACTIVE"] * size:
-            return sorted(one.id for one in found)
-        if len(found) < size and "ERROR" not in states:
-            _make(sdk, size - len(found))
-        elif len(found) > size:
-            raise LabError(f"{len(found)} servers in place of {size}: wipe the cloud")
+        # In this order: one that has been built meanwhile is in two of them, and not in none.
+        building, running, failed = (_ids(sdk, status) for status in ("BUILD", "ACTIVE", "ERROR"))
+        for ident in failed:
+            sdk.compute.delete_server(ident, ignore_missing=True)
+        count = len({*failed, *building, *running})
+        if len(running) == count == size:
+            return sorted(running)
+        if count < size and not failed:
+            _make(sdk, size - count)
+        elif count > size:
+            raise LabError(f"{count} servers in place of {size}: wipe the cloud")
         if time.monotonic() > end:
-            raise LabError(f"of {size} servers, {states.count('ACTIVE')} run after {_PATIENCE:.0f} s")
+            raise LabError(f"of {size} servers, {len(running)} run after {_PATIENCE:.0f} s")
         time.sleep(_POLL_SECONDS)
+
+
+def _ids(sdk: Any, status: str) -> list[str]:
+    """Without details, which Nova asks Neutron for; in one page: a server that is being built may be on two."""
+    return [one.id for one in sdk.compute.servers(details=False, paginated=False, limit=1000, status=status)]
 
 
 def _make(sdk: Any, count: int) -> None:

@@ -52,6 +52,7 @@ def serve(port: str, target: str, words: list[str]) -> None:
                 "timeout": 600,
                 "worker_class": "gthread",
                 "keepalive": 0,
+                "limit_request_line": 8190,  # Nova asks Neutron for the ports of 150 servers at once
                 "loglevel": "warning",
                 "accesslog": os.path.join(os.environ["LAB_LOG"], f"requests-{port}"),
                 # status, "METHOD URL PROTOCOL" as it came (applications rewrite the path), user agent

@@ -133,6 +133,7 @@ def _keystone(spec: CloudSpec, home: Home) -> Sections:
         "fernet_tokens": {"key_repository": home.var / "keystone/fernet"},
         "credential": {"key_repository": home.var / "keystone/credential"},
         "identity": {"password_hash_rounds": 4},  # quick logins: a lab
+        "cache": {"enabled": True, "backend": "oslo_cache.dict"},  # of its one process; a token costs five queries
     }
 
 

@@ -153,12 +153,8 @@ def measure(cloud: LabCloud, size: int) -> Iterator[Row]:
         yield from _listing(spent)
         few = ids[: max(1, size // _FEW)]
         yield from _work("planning", desk.planned(few, desk.nowhere), desk.planned(ids, desk.nowhere))
-        yield from _work(
-            "planning, the cloud as destination",
-            desk.planned(few, desk.cloud, **INTO_THE_CLOUD),
-            desk.planned(ids, desk.cloud, **INTO_THE_CLOUD),
-            lists=_LISTS_KEPT,
-        )
+        some = [desk.planned(ids[:count], desk.cloud, **INTO_THE_CLOUD) for count in (len(few), 2 * len(few))]
+        yield from _work("planning, the cloud as destination", *some, lists=_LISTS_KEPT)
         small = desk.migrated([few])
         yield from _work(f"one job of {size} instances", small, desk.migrated([ids]))
         yield from _work(f"{size} jobs of one instance", small, desk.migrated([[one] for one in ids]))
