@@ -2,8 +2,8 @@
 """Cancel, and ``kill -9``, in every task of a migration and of a transfer between two real clouds, just when a cloud
 has done something that the worker has not heard of: both clouds are clean afterwards, and the source is as it was.
 
-Tasks that ask no cloud are not here: ``DELETE_TRANSFER_TARGET_RESOURCES`` of a first execution has nothing to remove, and
-``CLONE_TRANSFER_DISKS`` nothing to copy, since Cinder makes a clone with its bytes.
+Tasks that ask no cloud are not here: ``DELETE_TRANSFER_TARGET_RESOURCES`` of a first execution has nothing to remove,
+and ``CLONE_TRANSFER_DISKS`` nothing to copy, since Cinder makes a clone with its bytes.
 """
 
 from __future__ import annotations
