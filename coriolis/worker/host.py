@@ -349,7 +349,7 @@ class _Keepsake:
     channel: Channel
 
     def read(self) -> str | None:
-        text: str | None = self.ask("recall", self.key, yields=True)
+        text: str | None = self.ask("recall", self.key, yields=False)  # the agent answers from its memory, at once
         return text
 
     def write(self, text: str) -> None:
