@@ -190,7 +190,8 @@ def _too_much(layouts: Iterable[Json]) -> list[Json]:
         count, free = sum(need["count"] for need in needs), min(need["free"] for need in needs)
         if count > free:
             wanted, there = (f"{number} {needs[0]['unit']}".strip() for number in (count, free))
-            message = f"{name}: {wanted} needed by {len(needs)} instances together, {there} free; migrate fewer at once"
+            told = f"{name}: {wanted} needed by {len(needs)} instances together, {there} free"
+            message = f"{told}; free some, raise it, or take fewer instances at once"
             concerns.append(_concern("destination", "destination.room", message))
     return concerns
 
