@@ -13,8 +13,6 @@ from coriolis.providers.api import Concern, Need, Unauthorized
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 
-UNLIMITED = -1
-
 
 @dataclass(frozen=True, kw_only=True)
 class Quota:
