@@ -42,6 +42,7 @@ def ceph() -> Iterator[lab.Ceph]:
 
 @pytest.fixture
 def volume(ceph: lab.Ceph) -> Volume:
+    ceph.up()  # one test crashes a daemon: the next ones need it
     return Volume(ceph).create()
 
 

@@ -282,7 +282,12 @@ class Ceph:
             return True
 
         if not wait_until(ready, _PATIENCE, lambda: all(map(self._processes.pid, _DAEMONS))):
-            raise LabError(f"Ceph does not come up: see {self.home.log}")
+            raise LabError(f"Ceph does not come up, see {self.home.log}: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        """Of the daemons that do not run."""
+        logs = {name: self.home.log / f"{name}.log" for name in _DAEMONS if not self._processes.pid(name)}
+        return "; ".join(f"{name}: {log.read_text(errors='replace')[-600:]}" for name, log in logs.items())
 
 
 def _conf(home: Home, identity: str, port: int) -> str:

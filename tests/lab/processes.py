@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from socket import create_connection
 
-# Seconds that a process has to end by itself.
+# Seconds that a process has to end by itself, and those that it has when it is killed: one whose threads wait for a
+# slow disk ends when the disk has answered.
 _PATIENCE = 15.0
+_PATIENCE_OF_A_KILL = 60.0
 
 
 class LabError(Exception):
@@ -55,12 +57,19 @@ class Processes:
         (self._run / f"{name}.pid").write_text(f"{process.pid} {start_time(process.pid)}")
 
     def stop(self, names: Iterable[str], first: signal.Signals = signal.SIGTERM) -> None:
-        """All at once, and by force what is left after some seconds. Those that do not run are no error."""
+        """All at once, and by force what is left after some seconds. Those that do not run are no error.
+
+        :raises LabError: one lives on although it was killed
+        """
         names = list(names)
         groups = [pid for pid in map(self.pid, names) if pid]
-        _signal(groups, first)
-        wait_until(lambda: not any(any(_group(pid)) for pid in groups), _PATIENCE)
-        _signal([pid for pid in groups if any(_group(pid))], signal.SIGKILL)
+        for number, seconds in {first: _PATIENCE, signal.SIGKILL: _PATIENCE_OF_A_KILL}.items():
+            _signal([pid for pid in groups if any(_group(pid))], number)
+            gone = wait_until(lambda: not any(any(_group(pid)) for pid in groups), seconds)
+            if gone:
+                break
+        else:
+            raise LabError(f"killed, and not gone after {_PATIENCE_OF_A_KILL:.0f} s: {', '.join(names)}")
         for pid in groups:
             try:
                 os.waitpid(pid, os.WNOHANG)  # when it is a child of this very process
@@ -97,10 +106,11 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def _group(pgid: int) -> Iterator[int]:
+    """Those that live. A zombie does while it has other threads: they still hold its files and their locks."""
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             fields = _stat(int(entry))
-            if fields and int(fields[2]) == pgid and fields[0] != "Z":
+            if fields and int(fields[2]) == pgid and (fields[0] != "Z" or int(fields[17]) > 1):
                 yield int(entry)
 
 
