@@ -10,8 +10,14 @@ GROUP = "openstack"
 CEPH_CLUSTERS = "CORIOLIS_OPENSTACK_CEPH_CLUSTERS"
 #: Likewise ``nfs_shares_file``.
 NFS_SHARES = "CORIOLIS_OPENSTACK_NFS_SHARES"
+#: Likewise ``iscsi_portals_file``.
+ISCSI_PORTALS = "CORIOLIS_OPENSTACK_ISCSI_PORTALS"
 #: Option -> the environment variable in which the worker's children get it.
-HANDED_ON = {"ceph_clusters_file": CEPH_CLUSTERS, "nfs_shares_file": NFS_SHARES}
+HANDED_ON = {
+    "ceph_clusters_file": CEPH_CLUSTERS,
+    "nfs_shares_file": NFS_SHARES,
+    "iscsi_portals_file": ISCSI_PORTALS,
+}
 
 OPTS: tuple[cfg.Opt, ...] = (
     cfg.StrOpt(
@@ -29,5 +35,13 @@ OPTS: tuple[cfg.Opt, ...] = (
         "in them are opened without a server in the cloud. Empty: they are reached as any others are. The worker gives "
         "the path to its children in the environment variable CORIOLIS_OPENSTACK_NFS_SHARES, which may also be set "
         "from outside.",
+    ),
+    cfg.StrOpt(
+        "iscsi_portals_file",
+        default="",
+        help="An INI file that says which iSCSI portals of which cloud this worker may speak to: volumes behind them "
+        "are read without a server in the cloud. Empty: they are reached as any others are. The worker gives the path "
+        "to its children in the environment variable CORIOLIS_OPENSTACK_ISCSI_PORTALS, which may also be set from "
+        "outside.",
     ),
 )

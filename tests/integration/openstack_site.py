@@ -117,6 +117,23 @@ class Desk:
         assert done[_STATUS[noun]] == "COMPLETED", self.story(done)
         return done
 
+    def executed(self, transfer: str, **options: Any) -> str:
+        """The path of an execution that went well."""
+        made = self.ask("POST", f"/transfers/{transfer}/executions", {"execution": options})["execution"]["id"]
+        path = f"/transfers/{transfer}/executions/{made}"
+        self.finished(path, "execution")
+        return path
+
+    def certified(self, path: str) -> list[dict[str, Any]]:
+        """The disks in the certificate of a migration or execution of one instance."""
+        (instance,) = self.ask("GET", f"{path}/certificate")["certificate"]["instances"]
+        return list(instance["disks"])
+
+    def rounds(self, path: str, *volumes: Any) -> list[list[dict[str, Any]]]:
+        """What each round moved, of each of the volumes."""
+        disks = {disk["disk_id"]: list(disk["rounds"]) for disk in self.certified(path)}
+        return [disks[volume.id] for volume in volumes]
+
     @staticmethod
     def story(job: dict[str, Any]) -> list[str]:
         """What was told of a job, for a test that failed."""

@@ -140,8 +140,8 @@ def test_a_transfer_from_ceph_to_ceph_carries_only_changes(
         "destination_environment": {"verification": "full"},
     }
     transfer = desk.ask("POST", "/transfers", {"transfer": order})["transfer"]["id"]
-    first = _executed(desk, transfer)
-    assert [(len(rounds), rounds[0]["mode"]) for rounds in _rounds(desk, first, boot, data)] == [(1, "full")] * 2
+    first = desk.executed(transfer)
+    assert [(len(rounds), rounds[0]["mode"]) for rounds in desk.rounds(first, boot, data)] == [(1, "full")] * 2
     assert old.seen() == ["snapshot", "snapshot"], "Ceph tells what changed since these"
 
     _turn(old, server, on=False)
@@ -149,14 +149,14 @@ def test_a_transfer_from_ceph_to_ceph_carries_only_changes(
     _turn(old, server, on=True)
     old.until_said(server, "coriolis-guest: boot 2", READY)
 
-    second = _executed(desk, transfer, shutdown_instances=True)
+    second = desk.executed(transfer, shutdown_instances=True)
     # One round while it still runs, another one when it is stopped.
-    (_, of_boot, last_of_boot), (_, of_data, last_of_data) = _rounds(desk, second, boot, data)
+    (_, of_boot, last_of_boot), (_, of_data, last_of_data) = desk.rounds(second, boot, data)
     assert {one["mode"] for one in (of_boot, last_of_boot, of_data, last_of_data)} == {"dirty"}
     assert (last_of_data["bytes_read"], last_of_data["bytes_written"]) == (0, 0)
     assert 0 < of_boot["bytes_written"] <= of_boot["bytes_read"] <= OF_A_BOOT
     assert 3 * MIB < of_data["bytes_written"] <= of_data["bytes_read"] <= 8 * MIB
-    for disk in _certified(desk, second):
+    for disk in desk.certified(second):
         assert _in_ceph(disk["target_volume"]).digest() == _in_ceph(disk["disk_id"]).digest()
 
     for clone in (True, False):
@@ -187,26 +187,7 @@ def _moved(
     assert f"data ok {guest.data_digest}" in said
     assert destination.seen() == ["port", "server", "volume", "volume"]
     assert origin.seen() == []
-    return _rounds(desk, f"/migrations/{done['id']}", *volumes)
-
-
-def _executed(desk: Desk, transfer: str, **options: Any) -> str:
-    """The path of an execution that went well."""
-    made = desk.ask("POST", f"/transfers/{transfer}/executions", {"execution": options})["execution"]["id"]
-    path = f"/transfers/{transfer}/executions/{made}"
-    desk.finished(path, "execution")
-    return path
-
-
-def _certified(desk: Desk, path: str) -> list[dict[str, Any]]:
-    (instance,) = desk.ask("GET", f"{path}/certificate")["certificate"]["instances"]
-    return list(instance["disks"])
-
-
-def _rounds(desk: Desk, path: str, *volumes: Any) -> list[list[dict[str, Any]]]:
-    """What each round moved, of each of the volumes."""
-    disks = {disk["disk_id"]: list(disk["rounds"]) for disk in _certified(desk, path)}
-    return [disks[volume.id] for volume in volumes]
+    return desk.rounds(f"/migrations/{done['id']}", *volumes)
 
 
 def _turn(member: Member, server: Any, *, on: bool) -> None:

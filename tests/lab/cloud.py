@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
@@ -87,6 +88,7 @@ class Cloud:
     def service_names(self) -> list[str]:
         """All that `status` shows: mariadb, rabbit, keystone, cinder-volume, compute-HOST ..."""
         more = [f"libvirt-{host}" for host in self.spec.host_names] if self.spec.virt == "libvirt" else []
+        more += ["tgt"] if specs.ISCSI in self.spec.backends else []
         return ["mariadb", "rabbit", *more, *self._order(), "network"]
 
     def stop(self, *names: str) -> None:
@@ -167,6 +169,8 @@ class Cloud:
             self._bootstrap(installation)
         if self.spec.virt == "libvirt":
             servers.start_libvirt(self.spec, self.home, self.processes, environment)
+        if specs.ISCSI in self.spec.backends:
+            servers.start_target(self.spec, self.home, self.processes, environment)
         if not wait_until(lambda: listens(self.spec.port("rabbit")), _PATIENCE, lambda: self._alive(["rabbit"])):
             raise LabError(f"no RabbitMQ: see {self.home.log}/rabbit.log")
         self.start("keystone")
@@ -188,11 +192,12 @@ class Cloud:
     def _down(self) -> None:
         if self._spec is None:
             return
-        last = ("rabbit", "epmd", "mariadb", *(f"libvirt-{host}" for host in self.spec.host_names))
+        last = ("rabbit", "epmd", "mariadb", "tgt", *(f"libvirt-{host}" for host in self.spec.host_names))
         self.processes.stop([name for name in self.processes.names() if name not in last])
         if self.spec.virt == "libvirt":
             servers.stop_libvirt(self.spec, self.home, self.processes)
         self.processes.stop(["rabbit", "epmd", "mariadb"])
+        self.processes.stop(["tgt"], signal.SIGKILL)  # it does not end by itself while it has targets
         for bridge in (self.home.network / "bridges").glob("*"):
             _quiet("ip", "link", "del", bridge.name)
             bridge.unlink()
@@ -286,6 +291,7 @@ class Cloud:
             "OS_NOVA_CONFIG_FILES": "nova-paste.ini;nova.conf",
             "no_proxy": "*",
             "LAB_LOG": str(self.home.log),
+            "TGT_IPC_SOCKET": str(self.home.run / "tgt"),
             **{
                 f"OS_{name}_CONFIG_DIR": str(self.home.etc)
                 for name in ("KEYSTONE", "GLANCE", "PLACEMENT", "NOVA", "NEUTRON", "CINDER")

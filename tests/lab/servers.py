@@ -105,6 +105,14 @@ def _make_tables(home: Home, start: Callable[[], None], manage: Manage) -> None:
         list(pool.map(set_up, MANAGE))
 
 
+def start_target(spec: CloudSpec, home: Home, processes: Processes, environment: Mapping[str, str]) -> None:
+    """tgtd, the iSCSI target in user space, until it listens."""
+    port = spec.port("tgt")
+    processes.start("tgt", ["tgtd", "--foreground", "--iscsi", f"portal=127.0.0.1:{port}"], environment)
+    if not wait_until(lambda: listens(port), 30, lambda: processes.pid("tgt") is not None):
+        raise LabError(f"no iSCSI target: see {home.log}/tgt.log")
+
+
 # --- libvirt -----------------------------------------------------------------------------------------------------
 
 

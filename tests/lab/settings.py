@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.lab.places import PASSWORD, REGION, Home
 from tests.lab.release import RELEASES
-from tests.lab.spec import CloudSpec
+from tests.lab.spec import ISCSI, CloudSpec
 
 Sections = dict[str, dict[str, Any]]
 
@@ -236,22 +236,32 @@ def _neutron(spec: CloudSpec, home: Home) -> Sections:
     return _merge(_shared(spec, home, "neutron", **default), more)
 
 
-def _cinder(spec: CloudSpec, home: Home) -> Sections:
-    backends: Sections = {
-        name: {
-            "volume_driver": "cinder.volume.drivers.nfs.NfsDriver",
-            "volume_backend_name": name,
-            "nfs_shares_config": home.etc / f"cinder-{name}.shares",
-            "nfs_mount_point_base": home.var / "cinder/mnt",
-            "nfs_snapshot_support": True,
-            "nas_secure_file_operations": False,
-            "nas_secure_file_permissions": False,
-            "nfs_sparsed_volumes": True,
-        }
-        for name in spec.backends
+def _nfs(spec: CloudSpec, home: Home, name: str) -> dict[str, Any]:
+    return {
+        "volume_driver": "cinder.volume.drivers.nfs.NfsDriver",
+        "nfs_shares_config": home.etc / f"cinder-{name}.shares",
+        "nfs_mount_point_base": home.var / "cinder/mnt",
+        "nfs_snapshot_support": True,
+        "nas_secure_file_operations": False,
+        "nas_secure_file_permissions": False,
+        "nfs_sparsed_volumes": True,
     }
-    for name, options in spec.additions.cinder_backends.items():
-        backends[name] = {"volume_backend_name": name, **options}
+
+
+def _iscsi(spec: CloudSpec, home: Home, name: str) -> dict[str, Any]:
+    return {
+        "volume_driver": "labcinder.FileDriver",
+        "lab_files": home.var / "cinder" / name,
+        "volumes_dir": home.var / "cinder/targets",
+        "target_ip_address": "127.0.0.1",
+        "target_port": spec.port("tgt"),
+    }
+
+
+def _cinder(spec: CloudSpec, home: Home) -> Sections:
+    made: Sections = {name: (_iscsi if name == ISCSI else _nfs)(spec, home, name) for name in spec.backends}
+    made = {**made, **spec.additions.cinder_backends}
+    backends: Sections = {name: {"volume_backend_name": name, **options} for name, options in made.items()}
     default = {
         "osapi_volume_listen": "127.0.0.1",
         "osapi_volume_workers": 1,
@@ -343,7 +353,10 @@ def files(spec: CloudSpec, home: Home) -> dict[str, str]:
     out = {f"{name}.conf": _render(sections) for name, sections in every.items()}
     out["glance-api.conf"] = out["glance.conf"]  # the name that its WSGI application wants
     for name in spec.backends:
-        out[f"cinder-{name}.shares"] = f"127.0.0.1:{home.var}/cinder/{name}\n"
+        if name == ISCSI:
+            out["tgt.conf"] = f"include {home.var}/cinder/targets/*\n"
+        else:
+            out[f"cinder-{name}.shares"] = f"127.0.0.1:{home.var}/cinder/{name}\n"
     out["rabbitmq.conf"] = _rabbit(spec)
     return out
 
@@ -352,7 +365,7 @@ def folders(spec: CloudSpec) -> list[str]:
     """What must exist below ``var`` before the services start."""
     return [
         *(f"glance/{name}" for name in ("file1", "file2", "staging", "tasks")),
-        *(f"cinder/{name}" for name in ("conversion", "backup", "mnt", "coord", *spec.backends)),
+        *(f"cinder/{name}" for name in ("conversion", "backup", "mnt", "coord", "targets", *spec.backends)),
         *("keystone/fernet", "keystone/credential", "nova/disks", "neutron", "placement", "barbican"),
         *(f"nova/{host}/instances" for host in spec.host_names),
     ]

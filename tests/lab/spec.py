@@ -13,9 +13,11 @@ from typing import Any
 # Offsets from the first port of a cloud.
 PORTS = {
     "keystone": 0, "glance": 1, "placement": 2, "nova": 3, "neutron": 4, "cinder": 5, "barbican": 6,
-    "mariadb": 20, "rabbit": 21, "epmd": 22, "rabbit_dist": 23,
+    "mariadb": 20, "rabbit": 21, "epmd": 22, "rabbit_dist": 23, "tgt": 24,
 }  # fmt: skip
 PORTS_OF_A_CLOUD = 50
+# The volume type whose storage speaks iSCSI. No guest could boot from it: their Nova attaches it with the kernel.
+ISCSI = "iscsi"
 FIRST_PORT = int(os.environ.get("CORIOLIS_LAB_PORT", "25000"))
 Options = Mapping[str, str]
 
@@ -43,7 +45,7 @@ class CloudSpec:
     virt: str
     hosts: int
     subnet: str
-    backends: tuple[str, ...] = ("fast", "slow")
+    backends: tuple[str, ...]
     token_seconds: int = 3600
     debug: bool = False
     additions: Additions = Additions()
@@ -67,6 +69,7 @@ def _known(place: int, release: str, virt: str) -> CloudSpec:
         virt=virt,
         hosts=1 if virt == "libvirt" else 3,
         subnet=f"10.{61 + place}.0.0/20",
+        backends=("fast", "slow") if virt == "libvirt" else ("fast", "slow", ISCSI),
     )
 
 

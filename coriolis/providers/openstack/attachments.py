@@ -17,13 +17,17 @@ from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 
 
+def initiator() -> str:
+    """The worker's iSCSI name. Storage that speaks iSCSI lets it in while a volume is attached to the worker."""
+    return f"iqn.2026-01.org.coriolis:{socket.gethostname()}"
+
+
 def connector() -> dict[str, Any]:
-    """What a back end may want to know of the machine that opens the volume. The iSCSI name is made up: without one,
-    such back ends fail, and do not even say that they are such."""
-    host = socket.gethostname()
+    """What a back end may want to know of the machine that opens the volume. Without an iSCSI name, such back ends
+    fail, and do not even say that they are such."""
     return {
-        "host": host,
-        "initiator": f"iqn.2026-01.org.coriolis:{host}",
+        "host": socket.gethostname(),
+        "initiator": initiator(),
         "ip": _own_address(),
         "multipath": False,
         "platform": "x86_64",

@@ -59,7 +59,7 @@ class OpenStackVolumes:
         if disk.boot:
             dress(self._cloud, volume, disk)
         wanted = str(environment.get("replica_import_mechanism", "auto"))
-        way = choose(self._cloud, wanted, environment, context, volume_id=str(volume.id))
+        way = choose(self._cloud, wanted, environment, context, volume_id=str(volume.id), to_write=True)
         if way == "image":
             image.check_version(self._cloud)  # before a byte is read
         return Volume(

@@ -40,28 +40,31 @@ def transport(name: str) -> Transport:
 
 
 def choose(
-    cloud: Cloud, wanted: str, environment: Environment, context: Context, *, volume_id: str | None = None
+    cloud: Cloud,
+    wanted: str,
+    environment: Environment,
+    context: Context,
+    *,
+    volume_id: str | None = None,
+    to_write: bool = False,
 ) -> str:
     """The name of the transport: the wanted one, or of ``auto`` the first that is possible. ``volume_id``: it has to be
-    possible for this volume of ours, and not only for some in the cloud.
+    possible for this volume of ours, and not only for some in the cloud; ``to_write``: for writing it, too.
 
     :raises Invalid: it is not possible; says why, of each
     """
     reasons = []
     for name in TRANSPORTS if wanted == "auto" else (wanted,):
-        reason = _why_not(name, cloud, environment, context, volume_id)
+        module = transport(name)
+        asked: Callable[..., str | None] | None = getattr(module, "why_not_volume", None)
+        if volume_id is not None and asked is not None:
+            reason = asked(cloud, volume_id, environment, context, to_write=to_write)
+        else:
+            reason = module.why_not(cloud, environment, context)
         if reason is None:
             return name
         reasons.append(f"{name}: {reason}")
     raise Invalid(f"no way for the bytes of volumes in {cloud.name}: {'; '.join(reasons)}")
-
-
-def _why_not(name: str, cloud: Cloud, environment: Environment, context: Context, volume_id: str | None) -> str | None:
-    module = transport(name)
-    asked: Callable[..., str | None] | None = getattr(module, "why_not_volume", None)
-    if volume_id is not None and asked is not None:
-        return asked(cloud, volume_id, environment, context)
-    return module.why_not(cloud, environment, context)
 
 
 def needed_of(environment: Environment) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes straight from and to the volume's own storage, without a server: a file on NFS, or an image in Ceph.
+"""Bytes straight from and to the volume's own storage, without a server: a file on NFS, an image in Ceph, or, for
+reading, a logical unit by iSCSI.
 
 The volume is attached to the worker in Cinder's books. The operator of the workers says what they may open: see
-``nfs_access`` and ``ceph_access``.
+``nfs_access``, ``ceph_access`` and ``iscsi_access``.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import Any
 
 from coriolis.dataplane import DataplaneError, DiskFormat, FileSink, ImageSource, Sink, Source, inspect_image
 from coriolis.providers.api import Conflict, Context, Environment, Invalid, Unauthorized
-from coriolis.providers.openstack import ceph_access, nfs_access, rbd
+from coriolis.providers.openstack import ceph_access, iscsi, iscsi_access, nfs_access, rbd
 from coriolis.providers.openstack.attachments import attached, describe
 from coriolis.providers.openstack.ceph_access import Cluster, read_clusters
 from coriolis.providers.openstack.connection import Cloud
+from coriolis.providers.openstack.iscsi_access import portals_of, read_storages
 from coriolis.providers.openstack.keystones import same_keystone
 from coriolis.providers.openstack.nfs_access import Share, file_of, read_shares, shares_of
 from coriolis.providers.openstack.nfs_fence import only_writer
@@ -34,9 +36,10 @@ class _Allowed:
 
     shares: tuple[Share, ...]
     clusters: tuple[Cluster, ...]
+    portals: frozenset[str]
 
     def __bool__(self) -> bool:
-        return bool(self.shares or self.clusters)
+        return bool(self.shares or self.clusters or self.portals)
 
 
 def why_not(cloud: Cloud, environment: Environment, context: Context | None) -> str | None:
@@ -51,7 +54,9 @@ def why_not(cloud: Cloud, environment: Environment, context: Context | None) -> 
     return None
 
 
-def why_not_volume(cloud: Cloud, volume_id: str, environment: Environment, context: Context) -> str | None:
+def why_not_volume(
+    cloud: Cloud, volume_id: str, environment: Environment, context: Context, *, to_write: bool
+) -> str | None:
     """Why this volume of ours cannot be reached directly; None: it can. Attaches it for a moment.
 
     :raises ProviderError: Cinder cannot say: it does not answer, the volume is a server's
@@ -61,7 +66,7 @@ def why_not_volume(cloud: Cloud, volume_id: str, environment: Environment, conte
         return said
     try:
         with attached(cloud, volume_id, context) as info:
-            _open(cloud, volume_id, info)
+            (_open_to_write if to_write else _open)(cloud, volume_id, info)
     except (Invalid, Unauthorized) as error:
         return error.message
     return None
@@ -75,8 +80,9 @@ def reading(cloud: Cloud, volume_id: str, environment: Environment, context: Con
         if isinstance(found, _File):
             yield ImageSource(path=found.path, format=found.format, folder=found.share.path)
             return
-        with rbd.reading(found, context) as export:
-            yield export
+        export = rbd.reading(found, context) if isinstance(found, rbd.RbdImage) else iscsi.reading(found, context)
+        with export as source:
+            yield source
 
 
 @contextlib.contextmanager
@@ -89,7 +95,7 @@ def writing(
     :raises Conflict: a newer attempt writes it, or a server has it
     """
     with attached(cloud, volume_id, context) as info:
-        found = _open(cloud, volume_id, info)
+        found = _open_to_write(cloud, volume_id, info)
         if isinstance(found, rbd.RbdImage):
             with rbd.writing(found, context, zeroed=zeroed or rbd.never_written(found, context)) as sink:
                 yield sink
@@ -106,7 +112,7 @@ def lock_out(cloud: Cloud, volume_id: str, environment: Environment, context: Co
     :raises Conflict: a server has it already, or a newer attempt writes it
     """
     with attached(cloud, volume_id, context) as info:
-        found = _open(cloud, volume_id, info)
+        found = _open_to_write(cloud, volume_id, info)
         if isinstance(found, rbd.RbdImage):
             rbd.stop_writer(found, context)
         else:
@@ -153,7 +159,8 @@ class _File:
             raise Conflict(f"volume {volume_id} has snapshots: its file is a layer over others; delete them first")
 
 
-_Found = _File | rbd.RbdImage
+_Writable = _File | rbd.RbdImage
+_Found = _Writable | iscsi.IscsiUnit
 
 
 def _allowed(cloud: Cloud) -> _Allowed:
@@ -162,6 +169,7 @@ def _allowed(cloud: Cloud) -> _Allowed:
     return _Allowed(
         shares=shares_of(read_shares(os.environ.get(nfs_access.SHARES)), cloud.auth_url),
         clusters=tuple(one for one in clusters if same_keystone(one.auth_url, cloud.auth_url)),
+        portals=portals_of(read_storages(os.environ.get(iscsi_access.PORTALS)), cloud.auth_url),
     )
 
 
@@ -173,10 +181,20 @@ def _open(cloud: Cloud, volume_id: str, info: Mapping[str, Any]) -> _Found:
     protocol = describe(info)
     opener = _OPENERS.get(protocol)
     if opener is None:
-        raise Invalid(f"volume {volume_id} is reached by {protocol}; workers open NFS and Ceph volumes themselves")
+        raise Invalid(
+            f"volume {volume_id} is reached by {protocol}; workers open volumes of NFS, Ceph and iSCSI themselves"
+        )
     if info.get("encrypted"):
         raise Invalid(f"volume {volume_id} is encrypted: its bytes are of no use without its key")
     return opener(cloud, volume_id, info)
+
+
+def _open_to_write(cloud: Cloud, volume_id: str, info: Mapping[str, Any]) -> _Writable:
+    """The same. :raises Invalid: it is only read that way"""
+    found = _open(cloud, volume_id, info)
+    if isinstance(found, iscsi.IscsiUnit):
+        raise Invalid(f"volume {volume_id} is reached by iSCSI, by which workers read and do not write")
+    return found
 
 
 def _nfs(cloud: Cloud, volume_id: str, info: Mapping[str, Any]) -> _Found:
@@ -194,4 +212,8 @@ def _ceph(cloud: Cloud, volume_id: str, info: Mapping[str, Any]) -> _Found:
     return rbd.rbd_of(info, cluster)
 
 
-_OPENERS: dict[str, Callable[[Cloud, str, Mapping[str, Any]], _Found]] = {"nfs": _nfs, "rbd": _ceph}
+def _iscsi(cloud: Cloud, volume_id: str, info: Mapping[str, Any]) -> _Found:
+    return iscsi.unit_of(info, _allowed(cloud).portals)
+
+
+_OPENERS: dict[str, Callable[[Cloud, str, Mapping[str, Any]], _Found]] = {"nfs": _nfs, "rbd": _ceph, "iscsi": _iscsi}

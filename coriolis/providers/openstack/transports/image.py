@@ -54,7 +54,9 @@ def why_not(cloud: Cloud, environment: Environment, context: Context) -> str | N
     return None if cloud.has_service("image") else f"{cloud.name} has no image service"
 
 
-def why_not_volume(cloud: Cloud, volume_id: str, environment: Environment, context: Context) -> str | None:
+def why_not_volume(
+    cloud: Cloud, volume_id: str, environment: Environment, context: Context, *, to_write: bool
+) -> str | None:
     with translated(f"asking for volume {volume_id}"):
         encrypted = cloud.cinder.get_volume(volume_id).is_encrypted
     if encrypted:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from coriolis.conf.openstack import CEPH_CLUSTERS, HANDED_ON, NFS_SHARES
+from coriolis.conf.openstack import CEPH_CLUSTERS, HANDED_ON, ISCSI_PORTALS, NFS_SHARES
 from coriolis.providers.api import Invalid
 from coriolis.providers.libvirt.connection import OWN_RIGHTS
 from coriolis.providers.openstack.ceph_access import CLUSTERS, Cluster, find, key_in, read_clusters
+from coriolis.providers.openstack.iscsi_access import PORTALS
 from coriolis.providers.openstack.nfs_access import SHARES
 from coriolis.providers.openstack.rbd_tools import rbd_of
 from coriolis.worker import forks
@@ -78,7 +79,7 @@ class TestTheOperatorsFile:
 
     def test_what_the_operator_says_reaches_the_children_of_a_worker(self) -> None:
         assert {OWN_RIGHTS, *HANDED_ON.values()} <= set(forks.KEPT_ENVIRONMENT)
-        assert (CLUSTERS, SHARES) == (CEPH_CLUSTERS, NFS_SHARES)
+        assert (CLUSTERS, SHARES, PORTALS) == (CEPH_CLUSTERS, NFS_SHARES, ISCSI_PORTALS)
 
 
 class TestFinding:
