@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import threading
 import time
 import zlib
@@ -200,10 +201,14 @@ class Bench:
     def __init__(self, bus: Bus, conductor: FakeConductor, service: WorkerService, key_file: str = "") -> None:
         self.bus, self.conductor, self.service, self.key_file = bus, conductor, service, key_file
         self.endpoint = Endpoint(type="trial")
+        self._numbers = itertools.count(1)
 
     def assign(self, instance: str, task_id: str | None = None, **changes: Any) -> str:
-        """Casts an attempt of kind inspect; gives the task id."""
-        task_id = task_id or f"task-{instance}"
+        """Casts an attempt of kind inspect; gives the task id.
+
+        It is a new one each time: a cancel that a test before left on its way must not meet this test's attempt.
+        """
+        task_id = task_id or f"task-{instance}-{next(self._numbers)}"
         epoch = changes.pop("epoch", 1)
         session = self.service.session_id
         assert session is not None

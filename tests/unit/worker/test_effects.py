@@ -88,10 +88,10 @@ def test_nothing_is_made_when_the_intention_is_refused(bench: Any, made: Path) -
     bench.conductor.accept_effect = lambda write: False
     bench.assign("vm", task_id="volumes", kind="volumes", inputs={"layout": layout("a")})
     bench.conductor.wait(lambda: bench.conductor.writes)
-    bench.assign("plain")
-    bench.conductor.result_of("task-plain")
+    plain = bench.assign("plain")
+    bench.conductor.result_of(plain)
     assert names(made) == []
-    assert [r.attempt.task_id for r in bench.conductor.results] == ["task-plain"]  # a stale attempt says nothing
+    assert [r.attempt.task_id for r in bench.conductor.results] == [plain]  # a stale attempt says nothing
 
 
 def test_what_was_just_made_is_removed_when_the_task_was_lost_meanwhile(bench: Any, made: Path) -> None:

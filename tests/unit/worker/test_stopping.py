@@ -65,9 +65,9 @@ def test_revoked_is_killed_without_a_word(bench: Any) -> None:
     bench.conductor.reply = SyncReply(accepted=True, revoke=(task,))
     assert until(lambda: bench.tree() == [])
     bench.conductor.reply = SyncReply(accepted=True)
-    bench.assign("plain")
-    bench.conductor.result_of("task-plain")
-    assert [r.attempt.task_id for r in bench.conductor.results] == ["task-plain"]
+    plain = bench.assign("plain")
+    bench.conductor.result_of(plain)
+    assert [r.attempt.task_id for r in bench.conductor.results] == [plain]
 
 
 def test_a_daemon_does_not_outlive_a_good_attempt(bench: Any) -> None:
@@ -141,8 +141,8 @@ def test_a_dead_session_kills_and_the_next_begins_empty(own_bench: Any) -> None:
     assert own_bench.tree() == []
     own_bench.conductor.wait(lambda: own_bench.conductor.syncs[-1].session_id == "session-2")
     assert own_bench.conductor.syncs[-1].attempts == ()
-    own_bench.assign("plain")
-    assert own_bench.conductor.result_of("task-plain").attempt.session_id == "session-2"
+    plain = own_bench.assign("plain")
+    assert own_bench.conductor.result_of(plain).attempt.session_id == "session-2"
 
 
 def test_an_assignment_for_an_older_session_is_ignored(bench: Any) -> None:
@@ -155,10 +155,10 @@ def test_an_assignment_for_an_older_session_is_ignored(bench: Any) -> None:
 
 
 def test_doubled_assignments_start_one_attempt(bench: Any) -> None:
-    task = bench.assign("plain")
-    bench.assign("plain")
+    task = bench.assign("plain", task_id="first")
+    bench.assign("plain", task_id=task)
     bench.conductor.result_of(task)
-    bench.assign("plain")
+    bench.assign("plain", task_id=task)
     bench.assign("plain", task_id="last")
     bench.conductor.result_of("last")
     assert [r.attempt.task_id for r in bench.conductor.results] == [task, "last"]

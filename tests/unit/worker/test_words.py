@@ -35,7 +35,7 @@ def test_a_secret_is_in_no_log_event_result_or_message(bench: Any, caplog: pytes
 
 def test_log_lines_carry_the_ids(bench: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        bench.conductor.result_of(bench.assign("talk"))
+        bench.conductor.result_of(bench.assign("talk", task_id="task-talk"))
     (record,) = [r for r in caplog.records if r.name == "coriolis.trial"]
     assert (record.request, record.execution, record.task, record.epoch) == ("req-1", "execution-1", "task-talk", 1)
     assert "task=task-talk epoch=1" in record.getMessage()
