@@ -93,6 +93,7 @@ def bench(worker: Bench, made: Path) -> Iterator[Bench]:
     assert until(lambda: worker.tree() == [])
     worker.service._fell()
     worker.service._over.clear()
+    worker.service._fallen.clear()
 
 
 @pytest.fixture
