@@ -195,7 +195,7 @@ class Volumes:
         other = site.scratch / "others.ini"
         other.write_text(f"[a]\nauth_url = {site.lab.auth()['auth_url']}\nexport = nas:/other\npath = {site.scratch}\n")
         monkeypatch.setenv(SHARES, str(other))
-        assert "no NFS share" in str(direct.why_not_volume(cloud.cloud, made.ref, {}, site.context()))
+        assert "no NFS share" in str(direct.why_not_volume(cloud.cloud, made.ref, {}, site.context(), to_write=True))
         with pytest.raises(Invalid, match="no NFS share"), cloud.write_blocks.open_sink(made, site.context()):
             pass
 
