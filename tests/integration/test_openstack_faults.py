@@ -207,13 +207,10 @@ TOLD = {
         said=("ports of faulty", "lack the right"),
     ),
 }
-QUICK = ("answers are lost",)
-TABLE = [
-    pytest.param(case, id=name.replace(" ", "-"), marks=() if name in QUICK else pytest.mark.slow)
-    for name, case in {**OVERCOME, **TOLD}.items()
-]
+TABLE = [pytest.param(case, id=name.replace(" ", "-")) for name, case in {**OVERCOME, **TOLD}.items()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", TABLE)
 def test_a_fault_is_overcome_or_told(site: Site, case: Case) -> None:
     faults = [site.fault(service, method, path, **how) for service, method, path, how in case.faults]

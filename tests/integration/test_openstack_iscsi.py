@@ -27,6 +27,7 @@ from tests.service.standalone_process import running, wait_for
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.openstack,
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
