@@ -66,4 +66,5 @@ _STEPS = {
 }
 
 if __name__ == "__main__":
-    main(*sys.argv[1:5], json.loads(sys.argv[5]))
+    _conf, _user, _pool, _name, _work = sys.argv[1:]
+    main(_conf, _user, _pool, _name, json.loads(_work))

@@ -260,8 +260,8 @@ def _iscsi(spec: CloudSpec, home: Home, name: str) -> dict[str, Any]:
 
 def _cinder(spec: CloudSpec, home: Home) -> Sections:
     made: Sections = {name: (_iscsi if name == ISCSI else _nfs)(spec, home, name) for name in spec.backends}
-    made = {**made, **spec.additions.cinder_backends}
-    backends: Sections = {name: {"volume_backend_name": name, **options} for name, options in made.items()}
+    everything = (*made.items(), *spec.additions.cinder_backends.items())
+    backends: Sections = {name: {"volume_backend_name": name, **options} for name, options in everything}
     default = {
         "osapi_volume_listen": "127.0.0.1",
         "osapi_volume_workers": 1,
