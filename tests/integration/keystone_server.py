@@ -152,6 +152,8 @@ password_hash_rounds = 4
 expiration = {token_seconds}
 [fernet_tokens]
 key_repository = {directory}/fernet
+[fernet_receipts]
+key_repository = {directory}/fernet
 [credential]
 key_repository = {directory}/credential
 """

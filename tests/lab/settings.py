@@ -131,6 +131,7 @@ def _keystone(spec: CloudSpec, home: Home) -> Sections:
         "database": _db(spec, "keystone"),
         "token": {"provider": "fernet", "expiration": spec.token_seconds},
         "fernet_tokens": {"key_repository": home.var / "keystone/fernet"},
+        "fernet_receipts": {"key_repository": home.var / "keystone/fernet"},
         "credential": {"key_repository": home.var / "keystone/credential"},
         "identity": {"password_hash_rounds": 4},  # quick logins: a lab
         # In its one process: without it a token costs five queries, and hundreds of servers are much asked about.
