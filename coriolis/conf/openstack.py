@@ -12,11 +12,14 @@ CEPH_CLUSTERS = "CORIOLIS_OPENSTACK_CEPH_CLUSTERS"
 NFS_SHARES = "CORIOLIS_OPENSTACK_NFS_SHARES"
 #: Likewise ``iscsi_portals_file``.
 ISCSI_PORTALS = "CORIOLIS_OPENSTACK_ISCSI_PORTALS"
+#: Likewise ``own_servers_file``.
+OWN_SERVERS = "CORIOLIS_OPENSTACK_OWN_SERVERS"
 #: Option -> the environment variable in which the worker's children get it.
 HANDED_ON = {
     "ceph_clusters_file": CEPH_CLUSTERS,
     "nfs_shares_file": NFS_SHARES,
     "iscsi_portals_file": ISCSI_PORTALS,
+    "own_servers_file": OWN_SERVERS,
 }
 
 OPTS: tuple[cfg.Opt, ...] = (
@@ -43,5 +46,12 @@ OPTS: tuple[cfg.Opt, ...] = (
         "are read without a server in the cloud. Empty: they are reached as any others are. The worker gives the path "
         "to its children in the environment variable CORIOLIS_OPENSTACK_ISCSI_PORTALS, which may also be set from "
         "outside.",
+    ),
+    cfg.StrOpt(
+        "own_servers_file",
+        default="",
+        help="An INI file that says which server of which cloud this worker runs in: volumes of its project there are "
+        "attached to it. Empty: it is none. The worker gives the path to its children in the environment variable "
+        "CORIOLIS_OPENSTACK_OWN_SERVERS, which may also be set from outside.",
     ),
 )

@@ -114,7 +114,7 @@ def _fill(root: Path, tree: Path, kernel: str) -> None:
         (root / folder).mkdir(parents=True, exist_ok=True)
     for name in ("bin", "sbin", "lib", "lib64"):
         (root / name).symlink_to(f"usr/{name}")
-    for path in [BUSYBOX, *map(Path, PROGRAMS), *_libraries(PROGRAMS)]:
+    for path in [BUSYBOX, *map(Path, PROGRAMS), *libraries(PROGRAMS)]:
         copy = root / str(path).lstrip("/")
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
@@ -136,7 +136,7 @@ def _fill(root: Path, tree: Path, kernel: str) -> None:
     copy_modules(tree, kernel, DRIVERS, root)
 
 
-def _libraries(programs: tuple[str, ...]) -> list[Path]:
+def libraries(programs: tuple[str, ...]) -> list[Path]:
     """What the dynamic linker would load, the linker itself too, at the paths where it looks."""
     found: set[Path] = set()
     for line in run(["ldd", *programs]).splitlines():

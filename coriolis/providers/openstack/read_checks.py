@@ -13,6 +13,7 @@ from coriolis.providers.openstack.rights import looks_only
 from coriolis.providers.openstack.transports.choice import choose, transport
 
 _GIB = 1 << 30
+_DECRYPTING = ("worker", "minion")  # transports: the hypervisor decrypts for a server
 _LOCAL = ("root", "ephemeral", "swap")
 
 
@@ -60,8 +61,9 @@ def _of_transports(cloud: Cloud, instance: Instance, environment: Environment, c
     encrypted = sorted(disk for disk, facts in about.items() if facts.get("encrypted"))
     if not encrypted:
         return
-    why = "another one is wanted" if wanted not in ("auto", "minion") else None
-    why = why or transport("minion").why_not(cloud, environment, context)
-    if why is not None:
-        message = f"volumes {', '.join(encrypted)} are encrypted and can be read through a minion only: {why}"
+    ways = [name for name in _DECRYPTING if wanted in ("auto", name)]
+    reasons = {name: transport(name).why_not(cloud, environment, context) for name in ways}
+    if all(reasons.values()):
+        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "another one is wanted"
+        message = f"volumes {', '.join(encrypted)} are encrypted and can be read through a server only: {why}"
         yield Concern(code="openstack.no_transport", message=message, blocking=True)

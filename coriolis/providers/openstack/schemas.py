@@ -9,7 +9,7 @@ from coriolis.providers.api import COPY_OPTIONS, VERIFY_OPTIONS, connection_sche
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 #: How bytes leave and enter a cloud; ``auto`` takes the first that is possible, in this order.
-TRANSPORTS = ("direct", "minion", "image")
+TRANSPORTS = ("direct", "worker", "minion", "image")
 
 
 def _text(title: str, description: str, **more: Any) -> dict[str, Any]:
@@ -86,7 +86,8 @@ CONNECTION = connection_schema(
 _TRANSPORT: dict[str, Any] = _text(
     "Transport",
     "How bytes leave or enter the cloud. direct: the worker opens the volume's own storage, when the operator of the "
-    "workers allows that; minion: a small server has the volume attached and serves it; image: through Glance. auto: "
+    "workers allows that; worker: the volume is attached to the worker's own server, when it is one of the project; "
+    "minion: a small server has the volume attached and serves it; image: through Glance. auto: "
     "the first of these that is possible",
     enum=["auto", *TRANSPORTS],
     default="auto",

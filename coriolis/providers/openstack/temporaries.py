@@ -17,7 +17,7 @@ from coriolis.providers.openstack.attachments import release, servers_of
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.tags import KEY
-from coriolis.providers.openstack.transports import minion
+from coriolis.providers.openstack.transports.marks import forget_marked
 from coriolis.providers.openstack.waits import wait_until
 
 #: Metadata item of a volume, or property of an image: the disk that it is for.
@@ -94,8 +94,7 @@ class Temporaries:
     def _detach(self, volume_id: str) -> None:
         with translated(f"looking for attachments of volume {volume_id}"):
             volume = self.cloud.cinder.get_volume(volume_id)
-        if minion.MARK in (volume.metadata or {}):  # of an attempt that was killed
-            minion.forget(self.cloud, volume_id, self.context)
+        if forget_marked(self.cloud, volume, self.context):
             return
         for server in servers_of(volume):
             with contextlib.suppress(Gone), translated(f"detaching volume {volume_id} from server {server}"):

@@ -28,8 +28,9 @@ from coriolis.providers.openstack.attachments import records, release
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.temporaries import Temporaries
-from coriolis.providers.openstack.transports import direct, image, minion
+from coriolis.providers.openstack.transports import direct, image
 from coriolis.providers.openstack.transports.choice import choose, needed_of
+from coriolis.providers.openstack.transports.marks import forget_marked
 from coriolis.providers.openstack.waits import TimedOut, wait_for_status, wait_until
 
 GIB = 1 << 30
@@ -131,8 +132,7 @@ class OpenStackVolumes:
         """Deletes a volume of ours, unless it became a server's. Content when it is gone."""
         try:
             volume = self._settled(volume_id, context)
-            if minion.MARK in (volume.metadata or {}):  # of an attempt that was killed
-                minion.forget(self._cloud, volume_id, context)
+            if forget_marked(self._cloud, volume, context):
                 volume = self._settled(volume_id, context)
             servers = [str(one.instance) for one in records(self._cloud, volume) if one.instance]
             if servers:

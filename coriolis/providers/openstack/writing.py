@@ -10,7 +10,7 @@ from coriolis.dataplane import Sink
 from coriolis.providers.api import Context, Volume
 from coriolis.providers.openstack.attachments import release
 from coriolis.providers.openstack.connection import Cloud
-from coriolis.providers.openstack.transports import direct, minion
+from coriolis.providers.openstack.transports import direct, minion, worker
 from coriolis.providers.openstack.transports.choice import transport
 from coriolis.providers.openstack.volume_epochs import check_newest, note_writer
 
@@ -27,16 +27,15 @@ class OpenStackSinks:
             yield sink
 
 
+_LETS_GO = {"worker": worker.forget, "minion": minion.forget, "image": release}
+
+
 def give_away(cloud: Cloud, volumes: Sequence[Volume], context: Context) -> None:
     """Ends all writing of ours, before the volumes become a server's. :raises Conflict: a server has one of them"""
     for volume in volumes:
         if volume.properties["transport"] == "direct":
             direct.lock_out(cloud, volume.ref, dict(volume.properties.get("environment", {})), context)
-        elif volume.properties["transport"] == "minion":
-            check_newest(cloud, volume.ref, context)
-            note_writer(cloud, volume.ref, context)  # whoever comes back later is refused
-            minion.forget(cloud, volume.ref, context)
-        else:
-            check_newest(cloud, volume.ref, context)
-            note_writer(cloud, volume.ref, context)
-            release(cloud, volume.ref, context)
+            continue
+        check_newest(cloud, volume.ref, context)
+        note_writer(cloud, volume.ref, context)  # whoever comes back later is refused
+        _LETS_GO[volume.properties["transport"]](cloud, volume.ref, context)

@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 from coriolis.dataplane import NbdSink, NbdSource, Sink, Source
 from coriolis.providers.api import Conflict, Context, Environment, Gone, Invalid, Unavailable
@@ -25,12 +24,12 @@ from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.minion_login import Place, logged_in, new_keypair
 from coriolis.providers.openstack.minions import EPOCH
+from coriolis.providers.openstack.server_attachments import MOVING, SECONDS, ask_to_detach, attach, volume_of
 from coriolis.providers.openstack.volume_epochs import check_newest, epoch_of, note_writer, refuse_older
-from coriolis.providers.openstack.waits import wait_for_status, wait_until
+from coriolis.providers.openstack.waits import wait_until
 
 MARK = "coriolis_minion"  # metadata item of a volume
 _NO_EPOCH = 0  # of one that reads for another worker, and cannot tell whether it is the newest
-_VOLUME_SECONDS = 600.0
 _FINDING = 3  # looks into the minion, of half a minute each
 #: Prints the device of the volume $1. QEMU tells the guest the volume's id as the disk's serial number, of which
 #: virtio-blk shows 20 letters.
@@ -75,7 +74,7 @@ def forget(cloud: Cloud, volume_id: str, context: Context) -> None:
     """Removes what attempts that were killed left of their minions. Content when there is nothing."""
     key = _key(volume_id)
     for server in minions.find(cloud, key):
-        _detach(cloud, server.id, volume_id)
+        ask_to_detach(cloud, server.id, volume_id)  # the server is removed after that, whatever becomes of it
     minions.remove(cloud, key, context)
     with contextlib.suppress(Gone):
         _wait_free(cloud, volume_id, context)
@@ -98,7 +97,7 @@ def _in_minion(
         with logged_in(cloud, server, place, login, recipe.seconds, context) as host:
             if writes:
                 check_newest(cloud, volume_id, context)  # time has passed
-            _attach(cloud, server, volume_id, context)
+            attach(cloud, server, volume_id, context)
             yield host, _device(host, volume_id, context)
     finally:
         # A cancelled attempt cleans up, too; one that is killed leaves it to `forget`.
@@ -112,7 +111,7 @@ def _key(volume_id: str) -> str:
 
 def _evict(cloud: Cloud, volume_id: str, context: Context, *, writes: bool) -> None:
     """:raises Conflict: a newer attempt has a minion for the volume, or has written it"""
-    volume = _volume(cloud, volume_id)
+    volume = volume_of(cloud, volume_id)
     if writes:
         refuse_older(epoch_of(volume), volume_id, context)
     if MARK not in (volume.metadata or {}):
@@ -136,43 +135,19 @@ def _newest_epoch(cloud: Cloud, volume_id: str) -> int:
     return max((int((server.metadata or {}).get(EPOCH, 0)) for server in servers), default=0)
 
 
-def _volume(cloud: Cloud, volume_id: str) -> Any:
-    with translated(f"reading volume {volume_id}"):
-        return cloud.cinder.get_volume(volume_id)
-
-
-def _attach(cloud: Cloud, server: Any, volume_id: str, context: Context) -> None:
-    with translated(f"attaching volume {volume_id} to minion {server.name}"):
-        cloud.sdk.compute.create_volume_attachment(server, volume_id=volume_id)
-    wait_for_status(
-        lambda: _volume(cloud, volume_id),
-        ("in-use",),
-        what=f"attaching volume {volume_id}",
-        seconds=_VOLUME_SECONDS,
-        context=context,
-    )
-
-
-def _detach(cloud: Cloud, server_id: str, volume_id: str) -> None:
-    """Asks for it; the server is removed after that, whatever becomes of it."""
-    with contextlib.suppress(Gone, Conflict, Invalid):
-        with translated(f"detaching volume {volume_id} from server {server_id}"):
-            cloud.sdk.compute.delete_volume_attachment(server_id, volume_id, ignore_missing=True)
-
-
 def _wait_free(cloud: Cloud, volume_id: str, context: Context) -> None:
     """:raises Gone: there is no such volume. :raises Conflict: a server that is no minion has it"""
 
     def look() -> bool | None:
-        volume = _volume(cloud, volume_id)
-        if volume.status in ("detaching", "attaching", "reserved"):
+        volume = volume_of(cloud, volume_id)
+        if volume.status in MOVING:
             return None
         holders = [holder for holder in servers_of(volume) if _exists(cloud, holder)]
         if holders:
             raise Conflict(f"volume {volume_id} belongs to server {', '.join(holders)}")
         return None if servers_of(volume) else True
 
-    wait_until(look, what=f"volume {volume_id} was not detached", seconds=_VOLUME_SECONDS, context=context)
+    wait_until(look, what=f"volume {volume_id} was not detached", seconds=SECONDS, context=context)
 
 
 def _exists(cloud: Cloud, server_id: str) -> bool:

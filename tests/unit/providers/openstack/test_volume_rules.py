@@ -66,7 +66,7 @@ def test_what_a_transport_needs_is_kept() -> None:
 
 
 def test_an_unknown_transport() -> None:
-    with pytest.raises(Invalid, match="direct, minion, image"):
+    with pytest.raises(Invalid, match="direct, worker, minion, image"):
         transport("os")
 
 
