@@ -187,11 +187,10 @@ def test_volumes_are_read_and_written_at_the_workers_own_server(member: Member, 
     server = member.boot(NAME, "10.88.15.42", "fa:16:3e:88:15:42", [source])
     member.until_said(server, "coriolis-guest: ready")
     own = volumes_at(member, guest.server)
-    cloud = desk.endpoint("openstack", member.info)
     path = desk.submit(
         "migration",
-        cloud,
-        cloud,
+        desk.endpoint("openstack", member.info),
+        desk.endpoint("openstack", member.info),
         NAME,
         network_map={"site": "site"},
         storage_mappings={"default": "slow"},
