@@ -54,7 +54,7 @@ UNSEEN = {
         "Neutron: floating addresses",
         "Nova: make, share, delete flavors (``create_flavor``)",
         "Nova: remove a server for good, where deleted ones are kept",
-        "Nova: stop and start minions of a pool",
+        "Nova: stop and start servers that are there already",  # minions of a pool, or after a death
     },
 }
 

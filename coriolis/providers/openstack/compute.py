@@ -140,9 +140,8 @@ class OpenStackCompute:
 
     def _make(self, intent: Intent) -> Any:
         server = intent.server
-        if (
-            intent.flavor is not None
-        ):  # perhaps another instance of this size was given up since, and its flavor removed
+        if intent.flavor is not None:
+            # Perhaps another instance of this size was given up since, and its flavor removed.
             server = {**server, "flavor_id": ensure_flavor(self._cloud, intent.flavor, intent.mark)}
         try:
             with translated(f"making server {server['name']}"):
