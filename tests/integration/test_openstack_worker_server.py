@@ -169,7 +169,9 @@ def desk(member: Member, guest: Guest) -> Desk:
     guest.run("sh", "-c", f"setsid chroot {PLACE} {command} </dev/null >{PLACE}/out 2>&1 &")
     told = json.loads(wait_for(lambda: told_by(guest), PATIENCE))
     guest.tunnel("-L", f"127.0.0.1:{PORT}:127.0.0.1:{PORT}")
-    return Desk(Service(connect_url(told["url"], guest.enter("cat", told["token_file"]).strip())))
+    made = Desk(Service(connect_url(told["url"], guest.enter("cat", told["token_file"]).strip())))
+    wait_for(lambda: any(one["status"] == "UP" for one in made.ask("GET", "/services")["services"]), PATIENCE)
+    return made
 
 
 def told_by(guest: Guest) -> str:
