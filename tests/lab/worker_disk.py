@@ -24,6 +24,8 @@ _PROGRAMS = ("/usr/bin/qemu-nbd", "/usr/bin/qemu-img")
 _SITE = Path(sysconfig.get_path("purelib"))
 _STDLIB = Path(sysconfig.get_path("stdlib"))
 _UNUSED = shutil.ignore_patterns("test", "tests", "idlelib", "lib2to3", "ensurepip", "tkinter", "turtledemo")
+#: In site-packages, and of no distribution: the project itself, and a module that Debian brings.
+_NO_WHEELS = ("coriolis-*.dist-info", "__editable__*", "nbd.py", "libnbdmod*.so")
 _ETC = {
     "passwd": "root:*:0:0:root:/root:/bin/sh\n",
     "group": "root:x:0:\n",
@@ -58,7 +60,9 @@ def _fill(root: Path) -> None:
     ours = [TREE / "coriolis", Path(sys.prefix) / "bin", Path(sys.prefix) / "pyvenv.cfg"]
     for path in (_STDLIB, *programs, *ours, *_packages()):
         _copy(path, root)
-    loaded = [path for folder in (_STDLIB, *_packages()) for path in folder.rglob("*.so")]
+    loaded = [
+        path for folder in (_STDLIB, *_packages()) for path in (folder, *folder.rglob("*")) if path.suffix == ".so"
+    ]
     for path in libraries((*map(str, programs), *map(str, loaded))):
         if path.is_relative_to("/usr") or path.is_relative_to("/lib") or path.is_relative_to("/lib64"):
             _copy(path, root)  # wheels bring the others
@@ -85,7 +89,7 @@ def _copy(path: Path, root: Path) -> None:
 def _packages() -> list[Path]:
     """All below site-packages that the project needs at run time, its own entry points too."""
     wanted, seen = ["coriolis"], set()
-    tops = {path.name for pattern in ("coriolis-*.dist-info", "__editable__*") for path in _SITE.glob(pattern)}
+    tops = {path.name for pattern in _NO_WHEELS for path in _SITE.glob(pattern)}
     while wanted:
         name = wanted.pop()
         if name in seen:
