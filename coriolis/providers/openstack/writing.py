@@ -7,9 +7,10 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from coriolis.dataplane import Sink
-from coriolis.providers.api import Context, Volume
-from coriolis.providers.openstack.attachments import release
+from coriolis.providers.api import Conflict, Context, Volume
+from coriolis.providers.openstack.attachments import release, servers_of
 from coriolis.providers.openstack.connection import Cloud
+from coriolis.providers.openstack.server_attachments import volume_of
 from coriolis.providers.openstack.transports import direct, minion, worker
 from coriolis.providers.openstack.transports.choice import transport
 from coriolis.providers.openstack.volume_epochs import check_newest, note_writer
@@ -39,3 +40,6 @@ def give_away(cloud: Cloud, volumes: Sequence[Volume], context: Context) -> None
         check_newest(cloud, volume.ref, context)
         note_writer(cloud, volume.ref, context)  # whoever comes back later is refused
         _LETS_GO[volume.properties["transport"]](cloud, volume.ref, context)
+        servers = servers_of(volume_of(cloud, volume.ref))
+        if servers:
+            raise Conflict(f"volume {volume.ref} belongs to server {', '.join(servers)}")

@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from coriolis.dataplane import NbdSink, NbdSource, Sink, Source
 from coriolis.providers.api import Conflict, Context, Environment, Gone, Invalid, Unavailable
@@ -89,6 +90,7 @@ def _in_minion(
     """A minion that has the volume, and its device there."""
     _evict(cloud, volume_id, context, writes=writes)
     recipe, key, login = minions.read_recipe(cloud, environment), _key(volume_id), new_keypair()
+    server = None
     try:
         _mark(cloud, volume_id, context, writes=writes)
         context.event("INFO", f"Making a minion for volume {volume_id}.")
@@ -101,7 +103,7 @@ def _in_minion(
             yield host, _device(host, volume_id, context)
     finally:
         # A cancelled attempt cleans up, too; one that is killed leaves it to `forget`.
-        if _newest_epoch(cloud, volume_id) <= context.epoch:
+        if not _has_other(cloud, volume_id, server, context):
             forget(cloud, volume_id, dataclasses.replace(context, cancelled=threading.Event(), deadline=None))
 
 
@@ -123,10 +125,18 @@ def _evict(cloud: Cloud, volume_id: str, context: Context, *, writes: bool) -> N
 
 def _mark(cloud: Cloud, volume_id: str, context: Context, *, writes: bool) -> None:
     if writes:
+        check_newest(cloud, volume_id, context)  # removing an older one's minion takes time
         note_writer(cloud, volume_id, context, **{MARK: "1"})
         return
     with translated(f"marking volume {volume_id}"):
         cloud.cinder.set_volume_metadata(volume_id, **{MARK: "1"})
+
+
+def _has_other(cloud: Cloud, volume_id: str, ours: Any | None, context: Context) -> bool:
+    """Whether a newer attempt has a minion for the volume, or another one without a number."""
+    others = [one for one in minions.find(cloud, _key(volume_id)) if ours is None or one.id != ours.id]
+    least = context.epoch + (ours is None or context.epoch != _NO_EPOCH)
+    return any(int((one.metadata or {}).get(EPOCH, 0)) >= least for one in others)
 
 
 def _newest_epoch(cloud: Cloud, volume_id: str) -> int:

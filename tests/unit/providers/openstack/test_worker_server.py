@@ -15,7 +15,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openstack.exceptions import BadRequestException, NotFoundException
+from openstack.exceptions import (
+    BadRequestException,
+    ConflictException,
+    ForbiddenException,
+    NotFoundException,
+    SDKException,
+)
 
 from coriolis.conf.openstack import OWN_SERVERS
 from coriolis.providers.api import Conflict, Context, Invalid, Unavailable
@@ -35,16 +41,19 @@ VOLUME = "7d4c7d6c-5f0b-4b0a-8d1e-6b8e0d9a1c11"
 
 
 class _Fake:
-    """One volume of 1 MiB and three servers. ``stubborn``: they do not let volumes go. ``attaching``: is called just
-    before Nova attaches. ``asked``: what Nova was asked for."""
+    """One volume of 1 MiB and three servers. ``stubborn``: they do not let volumes go. ``busy``: so often Nova does
+    something else with them. ``attaching``, ``detaching``: are called just before Nova does that. ``asked``: what Nova
+    was asked for, and took."""
 
     def __init__(self, disk: Path) -> None:
         self.metadata: dict[str, str] = {}
         self.holder: str | None = None
         self.stubborn = False
+        self.busy = 0
         self.gone = False
         self.asked: list[str] = []
         self.attaching: Callable[[], None] = lambda: None
+        self.detaching: Callable[[], None] = lambda: None
         self.disk = disk
 
     # Cinder
@@ -75,17 +84,25 @@ class _Fake:
 
     def create_volume_attachment(self, server: Any, *, volume_id: str) -> None:
         self.attaching()
+        self._at_it()
         if self.holder:
-            raise BadRequestException("volume is in use")
+            raise BadRequestException("volume is in use", http_status=400)
         self.asked.append(f"attach {server.id}")
         self.holder = server.id
 
     def delete_volume_attachment(self, server: str, _volume: str, **_more: Any) -> None:
+        self.detaching()
+        self._at_it()
         self.asked.append(f"detach {server}")
         if self.holder != server:
             raise NotFoundException("not attached")
         if not self.stubborn:
             self.holder = None
+
+    def _at_it(self) -> None:
+        if self.busy:
+            self.busy -= 1
+            raise ConflictException("Cannot do that while instance is in task_state migrating", http_status=409)
 
 
 class _NoTime(threading.Event):
@@ -211,7 +228,8 @@ class TestBytes:
     def test_they_go_in_and_come_out(self, cloud: Cloud, fake: _Fake, tmp_path: Path) -> None:
         with worker.writing(cloud, VOLUME, {}, attempt(tmp_path, 1)) as sink:
             qemu_io(sink.uri, "write -P 0x5a 64k 4k")  # type: ignore[union-attr]
-            assert fake.metadata == {EPOCH: "1", worker.MARK: f"{OURS} 1"}
+            assert fake.metadata[EPOCH] == "1"
+            assert fake.metadata[worker.MARK].startswith(f"{OURS} 1 ")
         assert fake.disk.read_bytes()[65536:69632] == b"\x5a" * 4096
         with worker.reading(cloud, VOLUME, {}, attempt(tmp_path, 2)) as source:
             qemu_io(source.uri, "read -P 0x5a 64k 4k")  # type: ignore[union-attr]
@@ -235,7 +253,7 @@ class TestOneAttempt:
     def test_an_older_one_loses_it_wherever_it_has_it(
         self, cloud: Cloud, fake: _Fake, tmp_path: Path, where: str
     ) -> None:
-        fake.holder, fake.metadata = where, {worker.MARK: f"{where} 1", EPOCH: "1"}
+        fake.holder, fake.metadata = where, {worker.MARK: f"{where} 1 a", EPOCH: "1"}
         with worker.writing(cloud, VOLUME, {}, attempt(tmp_path, 2)):
             assert fake.asked == [f"detach {where}", f"attach {OURS}"]
 
@@ -243,7 +261,7 @@ class TestOneAttempt:
     def test_an_older_one_does_not_take_it_from_a_newer_one(
         self, cloud: Cloud, fake: _Fake, tmp_path: Path, way: Any
     ) -> None:
-        fake.holder, fake.metadata = OTHER, {worker.MARK: f"{OTHER} 8", EPOCH: "8"}
+        fake.holder, fake.metadata = OTHER, {worker.MARK: f"{OTHER} 8 a", EPOCH: "8"}
         with pytest.raises(Conflict, match="newer attempt"), way(cloud, VOLUME, {}, attempt(tmp_path, 7)):
             pytest.fail("it was let in")
         assert (fake.holder, fake.asked) == (OTHER, [])
@@ -266,6 +284,32 @@ class TestOneAttempt:
             pytest.fail("it was let in")
         assert fake.holder is None
 
+    def test_one_that_slept_while_it_took_the_volume_from_an_older_one(
+        self, cloud: Cloud, fake: _Fake, tmp_path: Path
+    ) -> None:
+        """A newer one came and went meanwhile, and its number is not taken back."""
+        fake.holder, fake.metadata = OTHER, {worker.MARK: f"{OTHER} 6 a", EPOCH: "6"}
+
+        def newer() -> None:
+            fake.detaching = lambda: None
+            with worker.writing(cloud, VOLUME, {}, attempt(tmp_path, 8)):
+                pass
+
+        fake.detaching = newer
+        with pytest.raises(Conflict, match="newer attempt"), worker.writing(cloud, VOLUME, {}, attempt(tmp_path, 7)):
+            pytest.fail("it was let in")
+        assert fake.metadata[EPOCH] == "8"
+
+    def test_two_without_a_number(self, cloud: Cloud, fake: _Fake, tmp_path: Path) -> None:
+        """What reads for other workers has none: the one that ends leaves the volume to the one that came."""
+        with worker.reading(cloud, VOLUME, {}, attempt(tmp_path, 0)):
+            other = worker.reading(cloud, VOLUME, {}, attempt(tmp_path, 0))
+            other.__enter__()
+        assert fake.holder == OURS
+        assert worker.MARK in fake.metadata
+        other.__exit__(None, None, None)
+        assert fake.holder is None
+
     def test_a_volume_of_a_user_stays_with_his_server(self, cloud: Cloud, fake: _Fake, tmp_path: Path) -> None:
         fake.holder = USERS
         with pytest.raises(Conflict, match=f"attached to server {USERS}"):
@@ -274,9 +318,51 @@ class TestOneAttempt:
         assert (fake.holder, fake.metadata, fake.asked) == (USERS, {}, [])
 
 
+class TestNova:
+    def test_does_something_else_with_the_server(self, cloud: Cloud, fake: _Fake, tmp_path: Path) -> None:
+        fake.holder, fake.metadata, fake.busy = OTHER, {worker.MARK: f"{OTHER} 1 a"}, 9
+        with worker.reading(cloud, VOLUME, {}, attempt(tmp_path, 2)):
+            assert fake.asked == [f"detach {OTHER}", f"attach {OURS}"]
+
+    def test_attaches_what_a_killed_attempt_asked_for_late(self, cloud: Cloud, fake: _Fake, tmp_path: Path) -> None:
+        def late() -> None:
+            fake.attaching = lambda: None
+            fake.holder = OURS
+
+        fake.attaching = late
+        with worker.reading(cloud, VOLUME, {}, attempt(tmp_path, 2)):
+            assert fake.asked == [f"detach {OURS}", f"attach {OURS}"]
+
+    def test_does_not_answer(self, cloud: Cloud, fake: _Fake, tmp_path: Path) -> None:
+        """It may still do what it was asked: the mark stays, so that somebody takes the volume away."""
+
+        def silence() -> None:
+            raise SDKException("no answer")
+
+        fake.attaching = silence
+        with pytest.raises(Unavailable), worker.reading(cloud, VOLUME, {}, attempt(tmp_path, 2)):
+            pytest.fail("it was let in")
+        assert worker.MARK in fake.metadata
+
+    def test_has_no_slot(self, cloud: Cloud, fake: _Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fake, "create_volume_attachment", lambda *_words, **_more: None)
+        with pytest.raises(Unavailable, match="slot"), worker.reading(cloud, VOLUME, {}, attempt(tmp_path, 2)):
+            pytest.fail("it was let in")
+
+    def test_counts_disks(self, cloud: Cloud, fake: _Fake, tmp_path: Path) -> None:
+        def full() -> None:
+            raise ForbiddenException(
+                "The maximum allowed number of disk devices (2) has been exceeded.", http_status=403
+            )
+
+        fake.attaching = full
+        with pytest.raises(Unavailable, match="disk devices"), worker.reading(cloud, VOLUME, {}, attempt(tmp_path, 2)):
+            pytest.fail("it was let in")
+
+
 class TestForgetting:
     def test_what_a_killed_attempt_left(self, cloud: Cloud, fake: _Fake, tmp_path: Path) -> None:
-        fake.holder, fake.metadata = OTHER, {worker.MARK: f"{OTHER} 1", "kept": "x"}
+        fake.holder, fake.metadata = OTHER, {worker.MARK: f"{OTHER} 1 a", "kept": "x"}
         assert forget_marked(cloud, fake.get_volume(VOLUME), attempt(tmp_path, 2))
         assert fake.holder is None
         assert fake.metadata == {"kept": "x"}
@@ -287,17 +373,17 @@ class TestForgetting:
         worker.forget(cloud, VOLUME, attempt(tmp_path, 1))
 
     def test_a_server_that_does_not_let_go(self, cloud: Cloud, fake: _Fake, tmp_path: Path) -> None:
-        fake.holder, fake.metadata, fake.stubborn = OTHER, {worker.MARK: f"{OTHER} 1"}, True
+        fake.holder, fake.metadata, fake.stubborn = OTHER, {worker.MARK: f"{OTHER} 1 a"}, True
         with pytest.raises(Unavailable, match="LVM"):
             worker.forget(cloud, VOLUME, attempt(tmp_path, 2))
         assert worker.MARK in fake.metadata
 
-    @given(st.text(max_size=60) | st.from_regex(rf"\A({OURS}|[^ ]*) [0-9]*\Z"))
+    @given(st.text(max_size=60) | st.from_regex(rf"\A({OURS}|[^ ]*) [0-9]* [a-z]?\Z"))
     def test_what_users_may_have_written_there(self, told: str) -> None:
         """Nothing in it becomes a part of an address that is asked."""
         holder = worker._Holder.of(SimpleNamespace(metadata={worker.MARK: told}))
         assert holder is None or (is_id(holder.server) and told.startswith(f"{holder.server} "))
 
     def test_what_a_worker_has_written_there(self) -> None:
-        written = worker._Holder(server=OURS, epoch=12)
+        written = worker._Holder(server=OURS, epoch=12, nonce="a")
         assert worker._Holder.of(SimpleNamespace(metadata={worker.MARK: str(written)})) == written
