@@ -41,6 +41,7 @@ FLAVOR, MEMORY_MIB, DISK_GIB = "worker-server", 2048, 2
 SERVICES = ("keystone", "nova", "cinder", "glance", "neutron", "placement")
 PORT = 17667  # of the service in the guest, and of the tunnel to it
 PLACE = "/srv"  # of the disk with the project, in the guest
+# The guest's processors are emulated: what the service does takes it many times as long as elsewhere.
 OPTIONS = """\
 [openstack]
 own_servers_file = /etc/own-servers.ini
@@ -48,6 +49,7 @@ own_servers_file = /etc/own-servers.ini
 providers = openstack
 [engine]
 quarantine_seconds = 5
+lease_seconds = 120
 """
 # Ends the attempts of the service: the children of its fork servers.
 KILL = """\
@@ -91,7 +93,7 @@ class Service:
 def member(request: pytest.FixtureRequest, old_cloud: LabCloud, new_cloud: LabCloud) -> Iterator[Member]:
     cloud = {"old": old_cloud, "new": new_cloud}[request.param]
     with cloud.connect() as admin:
-        flavor = admin.compute.create_flavor(name=FLAVOR, ram=MEMORY_MIB, vcpus=1, disk=DISK_GIB)
+        flavor = admin.compute.create_flavor(name=FLAVOR, ram=MEMORY_MIB, vcpus=2, disk=DISK_GIB)
         try:
             with member_of(cloud, RANGE, called="worker") as made:
                 yield made
