@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 from openstack.compute.v2.flavor import Flavor
 from openstack.image.v2.image import Image
 
+from coriolis.providers.api import Context
+from coriolis.providers.openstack import minions
 from coriolis.providers.openstack.minion_login import fingerprint, new_keypair, parse_scan, shown, vouched
-from coriolis.providers.openstack.minions import smallest_flavor
+from coriolis.providers.openstack.minions import EPOCH, smallest_flavor
+from coriolis.providers.openstack.transports import minion
 
 
 def flavor(name: str, ram: int, disk: int, **more: object) -> Flavor:
@@ -52,3 +59,25 @@ def test_only_a_key_that_the_console_shows_is_believed() -> None:
     assert shown(f"-----BEGIN SSH HOST KEY KEYS-----\n{real} root@m\n{other} root@m\n") == [real, other]
     assert shown("ssh-ed25519 is on") == []
     assert vouched(scanned, fingerprint(real)[:-1]) == []
+
+
+@pytest.mark.parametrize(
+    ("epoch", "ours", "there", "other"),
+    [
+        (7, "a", {"a": 7}, False),
+        (7, "a", {"a": 7, "b": 6}, False),
+        (7, "a", {"b": 8}, True),
+        (7, None, {"b": 7}, False),  # ours: it was made, and did not come up
+        (0, "a", {"a": 0}, False),
+        (0, "a", {"b": 0}, True),  # of two that read for other workers, the one that came after us
+        (7, "a", {}, False),
+    ],
+)
+def test_whose_minion_it_is_at_the_end(
+    epoch: int, ours: str | None, there: dict[str, int], other: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [SimpleNamespace(id=name, metadata={EPOCH: str(number)}) for name, number in there.items()]
+    monkeypatch.setattr(minions, "find", lambda _cloud, _key: found)
+    context = Context(log=logging.getLogger(), scratch=tmp_path, epoch=epoch)
+    cloud: Any = SimpleNamespace()
+    assert minion._has_other(cloud, "v", SimpleNamespace(id=ours) if ours else None, context) is other
