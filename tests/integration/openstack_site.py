@@ -174,8 +174,10 @@ class Member:
             assert time.monotonic() < deadline, said[-3000:]
             time.sleep(1)
 
-    def boot(self, name: str, address: str, mac: str, volumes: Sequence[Any] = ()) -> Any:
-        """A running server with a port of that address: of the lab's guest image, or from the first of ``volumes``."""
+    def boot(
+        self, name: str, address: str, mac: str, volumes: Sequence[Any] = (), image: str = content.GUEST_IMAGE
+    ) -> Any:
+        """A running server with a port of that address: of the image, or from the first of ``volumes``."""
         subnet = self.network.subnet_ids[0]
         port = self.sdk.network.create_port(
             network_id=self.network.id,
@@ -183,7 +185,7 @@ class Member:
             fixed_ips=[{"subnet_id": subnet, "ip_address": address}],
             name=name,
         )
-        disks: dict[str, Any] = {"image_id": self.sdk.image.find_image(content.GUEST_IMAGE).id}
+        disks: dict[str, Any] = {"image_id": self.sdk.image.find_image(image).id}
         if volumes:
             kinds = {"source_type": "volume", "destination_type": "volume"}
             mapping = [{**kinds, "uuid": volume.id, "boot_index": -(n > 0)} for n, volume in enumerate(volumes)]

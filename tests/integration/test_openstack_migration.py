@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ pytestmark = [
 
 RANGE = "10.88.7.0/24"
 ADDRESS, MAC = "10.88.7.42", "fa:16:3e:88:07:42"
+OF_A_BOOT = 8 << 20  # what a guest that starts or stops may write
 NFS = {"default": "fast", "backend_mappings": [{"source": "fast", "destination": "slow"}]}
 
 
@@ -48,6 +50,17 @@ def new(new_cloud: LabCloud) -> Iterator[Member]:
 def old(old_cloud: LabCloud) -> Iterator[Member]:
     with member_of(old_cloud, RANGE) as member:
         yield member
+
+
+def changed(desk: Desk, done: dict[str, Any]) -> dict[str, int]:
+    """Bytes that the second round of a migration wrote, of each disk; what it read was compared with the first."""
+    found = {}
+    for disk in desk.certified(f"/migrations/{done['id']}"):
+        first, second = disk["rounds"]
+        assert (first["mode"], second["mode"]) == ("full", "compare")
+        assert first["bytes_written"] > second["bytes_written"]
+        found[disk["disk_id"]] = second["bytes_written"]
+    return found
 
 
 def test_an_ova_boots_in_the_new_cloud(desk: Desk, new: Member) -> None:
@@ -76,7 +89,10 @@ def test_a_running_server_moves_to_the_new_cloud(desk: Desk, old: Member, new: M
     data = old.volume("mover-data", "fast")
     old.sdk.compute.create_volume_attachment(server, volume_id=data.id)
     old.until_said(server, "coriolis-guest: ready")
-    desk.move(old, new, "mover", NFS, keep_ip_addresses=True)
+    done = desk.move(old, new, "mover", NFS, keep_ip_addresses=True)
+    changes = changed(desk, done)
+    assert 0 < changes.pop("root") <= OF_A_BOOT
+    assert changes == {data.id: 0}
     moved = new.server("mover")
     said = new.until_said(moved, "coriolis-guest: ready", f"coriolis-guest: address {ADDRESS}")
     assert "coriolis-guest: boot 2" in said
@@ -97,6 +113,9 @@ def test_a_server_that_boots_from_a_volume_moves_with_an_idle_one(desk: Desk, ol
     assert "coriolis-guest: boot 2" in said
     disks = done["transfer_result"]["bfv"]["integrity"]["disks"]
     assert {disk["disk_id"] for disk in disks} == {boot.id, idle.id}
+    changes = changed(desk, done)
+    assert changes.pop(boot.id) <= OF_A_BOOT
+    assert changes == {idle.id: 0}
     assert new.ours() == ["port", "server", "volume", "volume"]
     assert old.ours() == []
 

@@ -64,22 +64,27 @@ def _new() -> Installation:
 def _old() -> Installation:
     query = ["dpkg-query", "-W", "-f", "${Package}=${Version}\n", "python3-nova", "python3-cinder", "python3-neutron"]
     key = hashlib.sha256(_run(query).encode()).hexdigest()[:12]
-    folder = LAB / f"old-{key}"
-    if not folder.exists():
-        part = LAB / f"old-{key}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        download = ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", *_PASTE_PACKAGES]
-        try:
-            _run(download, folder=part)
-        except LabError:  # the lists name versions that the mirror has replaced
-            _run(["apt-get", "update", "-q"])
-            _run(download, folder=part)
-        for package in part.glob("*.deb"):
-            _run(["dpkg", "-x", package, part])
-            package.unlink()
-        part.rename(folder)
+    folder = unpacked(LAB / f"old-{key}", _PASTE_PACKAGES)
     return Installation(python=Path(_DEBIAN_PYTHON), share=folder / "usr/share", key=f"old-{key}")
+
+
+def unpacked(folder: Path, names: Sequence[str]) -> Path:
+    """The folder with the files of Debian packages, which are not installed; made once."""
+    if folder.exists():
+        return folder
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    download = ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", *names]
+    try:
+        _run(download, folder=part)
+    except LabError:  # the lists name versions that the mirror has replaced
+        _run(["apt-get", "update", "-q"])
+        _run(download, folder=part)
+    for package in part.glob("*.deb"):
+        _run(["dpkg", "-x", package, part])
+        package.unlink()
+    return part.rename(folder)
 
 
 def _run(command: Sequence[str | Path], folder: Path | None = None) -> str:

@@ -21,7 +21,7 @@ from coriolis.providers.api import (
     ProviderError,
     Volume,
 )
-from coriolis.providers.openstack import power
+from coriolis.providers.openstack import console, power
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.flavors import delete_flavor, ensure_flavor
@@ -33,10 +33,6 @@ from coriolis.providers.openstack.writing import give_away
 
 _SERVER_SECONDS = 900.0
 _CONSOLE_LINES = 40
-_CONSOLE_POLLS = 5  # a guest that boots says something within seconds, if it has a serial console at all
-_CONSOLE_POLL_SECONDS = 2.0
-#: What firmware and kernels print when a machine does not come up.
-_BAD_SIGNS = ("No bootable device", "Kernel panic", "Boot failed", "no such partition", "BdsDxe: failed to")
 
 
 class OpenStackCompute:
@@ -166,21 +162,23 @@ class OpenStackCompute:
         return server
 
     def _listen(self, server: Any, context: Context) -> None:
-        """Says what the console tells of how the guest comes up; a guest may have no serial console."""
-        said = ""
-        for _poll in range(_CONSOLE_POLLS):
-            try:
-                with translated(f"reading the console of server {server.name}"):
-                    answer = self._cloud.sdk.compute.get_server_console_output(server, length=_CONSOLE_LINES)
-            except ProviderError as error:
-                context.log.info("no console output: %s", error)
-                return
-            said = str(answer.get("output") or "")
-            if said.strip():
-                break
-            if context.cancelled.wait(_CONSOLE_POLL_SECONDS):
+        """Says what the console tells of how the guest comes up."""
+
+        def read() -> str:
+            with translated(f"reading the console of server {server.name}"):
+                answer = self._cloud.sdk.compute.get_server_console_output(server, length=_CONSOLE_LINES)
+            return str(answer.get("output") or "")
+
+        def wait(seconds: float) -> None:
+            if context.cancelled.wait(seconds):
                 context.check_cancelled()
-        bad = next((sign for sign in _BAD_SIGNS if sign.lower() in said.lower()), None)
+
+        try:
+            said = console.listen(read, wait)[-1]
+        except ProviderError as error:
+            context.log.info("no console output: %s", error)
+            return
+        bad = console.bad_sign(said)
         if bad:
             context.event("WARNING", f"Server {server.name} runs, but its console says: {bad}.")
         elif not said.strip():

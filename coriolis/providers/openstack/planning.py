@@ -14,11 +14,9 @@ from coriolis.providers.api import (
     Context,
     Disk,
     Environment,
-    Firmware,
     Instance,
     Invalid,
     Layout,
-    OsType,
     PlannedDisk,
     Purpose,
     boot_disk,
@@ -27,6 +25,7 @@ from coriolis.providers.api import (
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.flavors import Flavor, plan_flavor
+from coriolis.providers.openstack.hardware import hardware_concerns, image_properties
 from coriolis.providers.openstack.kept import listed
 from coriolis.providers.openstack.nics import NicPlanner
 from coriolis.providers.openstack.quotas import Needs, check_quotas
@@ -40,8 +39,6 @@ GIB = 1 << 30
 #: It is stored with every reference to a server that is not made yet; Nova would take about 48 KiB.
 USER_DATA_BYTES = 16384
 _NAME_LENGTH = 255
-#: What Glance and Nova know as ``os_type``.
-_OS_TYPES = {OsType.LINUX: "linux", OsType.WINDOWS: "windows"}
 
 
 class OpenStackPlanning:
@@ -73,7 +70,7 @@ class OpenStackPlanning:
             raise Invalid("floating_ip_network: the instance has no NIC that could have a floating address")
         context.check_cancelled()
         disks = self._disks(instance, environment, storage_mappings, images, context)
-        concerns = [*concerns, *nics.concerns, *self._rights(environment)]
+        concerns = [*concerns, *nics.concerns, *hardware_concerns(instance, environment), *self._rights(environment)]
         context.check_cancelled()
         room = check_quotas(self._cloud, needs_of(disks, len(planned_nics), flavor, properties, context))
         return Layout(
@@ -209,35 +206,6 @@ def volume_type(disk: Disk, mappings: dict[str, Any], environment: Environment, 
         return types[wanted]
     known = ", ".join(sorted(types.values())) or "none"
     raise Invalid(f"storage_mappings, volume_type: there is no volume type {wanted}; there are {known}")
-
-
-def image_properties(instance: Instance, environment: Environment) -> dict[str, str]:
-    """Image metadata of the boot volume. Source: Glance's useful image properties.
-
-    :raises Invalid: they contradict each other
-    """
-    found = {"hw_firmware_type": "uefi" if instance.firmware_type is Firmware.EFI else "bios"}
-    if instance.os_type in _OS_TYPES:
-        found["os_type"] = _OS_TYPES[instance.os_type]
-    machine = environment.get("machine_type")
-    if instance.secure_boot and instance.firmware_type is Firmware.EFI:
-        if machine == "pc":
-            raise Invalid("machine_type: the instance uses secure boot, which needs machine_type q35")
-        found |= {"os_secure_boot": "required"}
-        machine = "q35"
-    bus = environment.get("disk_bus")
-    if machine == "q35" and bus == "ide":
-        raise Invalid("disk_bus: machine q35 has no IDE bus; use disk_bus sata, or machine_type pc")
-    if bus == "scsi":
-        found["hw_scsi_model"] = "virtio-scsi"
-    for name, value in (
-        ("hw_machine_type", machine),
-        ("hw_disk_bus", bus),
-        ("hw_vif_model", environment.get("nic_model")),
-    ):
-        if value:
-            found[name] = str(value)
-    return found
 
 
 def needs_of(

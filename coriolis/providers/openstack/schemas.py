@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from coriolis.providers.api import COPY_OPTIONS, VERIFY_OPTIONS, connection_schema
+from coriolis.providers.openstack.hardware import CHOICES
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 #: How bytes leave and enter a cloud; ``auto`` takes the first that is possible, in this order.
@@ -102,6 +103,14 @@ _MINION_FIELDS: dict[str, Any] = {
     "minion_username": _text("Minion user", "The user who is logged in by SSH, and may become root", default="root"),
     "minion_security_group": _text("Minion security group", "Name or id of their security group"),
 }
+_HARDWARE: dict[str, Any] = {
+    choice.option: _text(
+        choice.title,
+        f"{choice.name} of the boot volume. Default: as at an OpenStack source, otherwise the cloud's own",
+        enum=list(choice.values),
+    )
+    for choice in CHOICES
+}
 _WAITS: dict[str, Any] = {
     "volume_seconds": _seconds(
         "Volume time limit", "Seconds that a volume or snapshot may take to get ready", default=600
@@ -187,11 +196,7 @@ DESTINATION: dict[str, Any] = {
         },
         "server_group": _text("Server group", "Name or id of the server group"),
         "config_drive": _flag("Config drive", "Give the server a config drive", default=False),
-        "disk_bus": _text("Disk bus", "hw_disk_bus of the boot volume", enum=["virtio", "scsi", "sata", "ide", "usb"]),
-        "nic_model": _text(
-            "NIC model", "hw_vif_model of the boot volume", enum=["virtio", "e1000", "e1000e", "rtl8139", "vmxnet3"]
-        ),
-        "machine_type": _text("Machine type", "hw_machine_type of the boot volume", enum=["pc", "q35"]),
+        **_HARDWARE,
         **_MINION_FIELDS,
         **_WAITS,
         **VERIFY_OPTIONS,

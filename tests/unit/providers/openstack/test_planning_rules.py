@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names, flavors, quotas, addresses, hardware and requests: rules of the destination that need no cloud."""
+"""Names, flavors, quotas, addresses and requests: rules of the destination that need no cloud."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ from coriolis.providers.api import (
     Context,
     Devices,
     Disk,
-    Firmware,
     Instance,
     Invalid,
     Layout,
-    OsType,
     PlannedDisk,
     Purpose,
 )
@@ -32,7 +30,6 @@ from coriolis.providers.openstack.nics import Subnet, subnet_of
 from coriolis.providers.openstack.planning import (
     GIB,
     USER_DATA_BYTES,
-    image_properties,
     needs_of,
     server_name,
     volume_type,
@@ -136,24 +133,6 @@ def test_an_address_is_kept_where_a_port_may_have_it(address: str, expected: str
     )
     found = subnet_of(address, subnets)
     assert (found and found.id) == expected
-
-
-def test_hardware_becomes_properties_of_the_boot_volume() -> None:
-    assert image_properties(PLAIN, {}) == {"hw_firmware_type": "bios"}
-    secure = instance(firmware_type=Firmware.EFI, secure_boot=True, os_type=OsType.WINDOWS)
-    assert image_properties(secure, {"disk_bus": "scsi", "nic_model": "e1000"}) == {
-        "hw_firmware_type": "uefi",
-        "os_secure_boot": "required",
-        "hw_machine_type": "q35",
-        "os_type": "windows",
-        "hw_disk_bus": "scsi",
-        "hw_scsi_model": "virtio-scsi",
-        "hw_vif_model": "e1000",
-    }
-    with pytest.raises(Invalid, match="needs machine_type q35"):
-        image_properties(secure, {"machine_type": "pc"})
-    with pytest.raises(Invalid, match="no IDE bus"):
-        image_properties(PLAIN, {"machine_type": "q35", "disk_bus": "ide"})
 
 
 def test_names_of_servers() -> None:
