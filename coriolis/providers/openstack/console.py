@@ -19,7 +19,6 @@ _BAD_SIGNS = (
     "Kernel panic",
     "no such partition",
     "error: no such device",
-    "Security Violation",
 )
 #: A guest that has come so far runs.
 _GOOD_SIGNS = ("login:", "Cloud-init v.")
