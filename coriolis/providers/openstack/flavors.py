@@ -38,8 +38,7 @@ def plan_flavor(
     wanted = environment.get("flavor_name")
 
     def ask() -> list[dict[str, Any]]:
-        with translated("listing flavors"):
-            return [dataclasses.asdict(_read(one)) for one in cloud.sdk.compute.flavors() if not one.is_disabled]
+        return [dataclasses.asdict(one) for one in list_flavors(cloud)]
 
     def choose(rows: list[dict[str, Any]]) -> Flavor | None:
         flavors = [Flavor(**row) for row in rows]
@@ -69,6 +68,12 @@ def plan_flavor(
         "administrator may make one (create_flavor)"
     )
     return made, [Concern(code="openstack.needs_admin", message=message, blocking=True)]
+
+
+def list_flavors(cloud: Cloud) -> list[Flavor]:
+    """Those that servers can be made of."""
+    with translated(f"listing the flavors of {cloud.name}"):
+        return [_read(one) for one in cloud.sdk.compute.flavors() if not one.is_disabled]
 
 
 def best_fit(flavors: Iterable[Flavor], instance: Instance) -> Flavor | None:

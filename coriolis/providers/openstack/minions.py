@@ -8,8 +8,10 @@ its security group and keypair in their name. It has a config drive, so that it 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
+import json
 import socket
-from dataclasses import dataclass
 from typing import Any
 
 from coriolis.providers.api import (
@@ -26,7 +28,10 @@ from coriolis.providers.api import (
 from coriolis.providers.openstack import power
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
+from coriolis.providers.openstack.flavors import Flavor, called, list_flavors
+from coriolis.providers.openstack.kept import listed
 from coriolis.providers.openstack.ports import delete_ports, ensure_floating_address, ensure_ports
+from coriolis.providers.openstack.quotas import Needs
 from coriolis.providers.openstack.tags import metadata, tag
 from coriolis.providers.openstack.waits import wait_until
 
@@ -35,14 +40,16 @@ SERVER_SECONDS = 900
 _SSH_PORT = 22
 _CONNECT_SECONDS = 3.0
 _GIB = 1 << 30
+_OF_RECIPE = ("minion_", "server_seconds")  # fields of an environment
+_GROUP_RULES = 4  # of a group of our own: two of Neutron's, two of ours
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What a minion is made of; ids of the cloud. ``security_group`` None: one of its own."""
 
     image: str
-    flavor: str
+    flavor: Flavor
     network: str
     network_name: str
     username: str
@@ -50,6 +57,20 @@ class Recipe:
     security_group: str | None = None
     zone: str | None = None
     seconds: float = SERVER_SECONDS
+
+    @property
+    def needs(self) -> Needs:
+        """What one takes from the quotas. Not the keypair: Nova tells nobody how many a user has."""
+        own = self.security_group is None
+        return Needs(
+            compute={"instances": 1, "cores": self.flavor.vcpus, "ram": self.flavor.ram},
+            network={
+                "port": 1,
+                "floatingip": int(self.floating_network is not None),
+                "security_group": int(own),
+                "security_group_rule": _GROUP_RULES * own,
+            },
+        )
 
 
 class OpenStackMinions:
@@ -141,30 +162,34 @@ def _group(cloud: Cloud, wanted: str) -> str:
     return str(found.id)
 
 
-def _flavor(cloud: Cloud, wanted: str | None, image: Any) -> str:
-    with translated(f"listing the flavors of {cloud.name}"):
-        flavors = list(cloud.sdk.compute.flavors())
+def kept_recipe(cloud: Cloud, environment: Environment, context: Context) -> Recipe:
+    """The same for a minute, for all instances of a job. :raises Invalid: as `read_recipe`"""
+    wanted = sorted((name, value) for name, value in environment.items() if name.startswith(_OF_RECIPE))
+    what = "minion-" + hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:32]
+
+    def ask() -> dict[str, Any]:
+        return dataclasses.asdict(read_recipe(cloud, environment))
+
+    found = listed(cloud, "compute", what, ask, context, has=lambda _: True)
+    return Recipe(**{**found, "flavor": Flavor(**found["flavor"])})
+
+
+def _flavor(cloud: Cloud, wanted: str | None, image: Any) -> Flavor:
+    flavors = list_flavors(cloud)
+    found = called(flavors, wanted) if wanted else smallest_flavor(flavors, image)
+    if found is not None:
+        return found
     if wanted:
-        found = next((one for one in flavors if wanted in (one.id, one.name)), None)
-        if found is None:
-            raise Invalid(f"minion_flavor: {cloud.name} has no flavor {wanted}")
-        return str(found.id)
-    smallest = smallest_flavor(flavors, image)
-    if smallest is None:
-        raise Invalid(f"minion_flavor: no flavor of {cloud.name} is large enough for image {image.name}; name one")
-    return str(smallest.id)
+        raise Invalid(f"minion_flavor: {cloud.name} has no flavor {wanted}")
+    raise Invalid(f"minion_flavor: no flavor of {cloud.name} is large enough for image {image.name}; name one")
 
 
-def smallest_flavor(flavors: list[Any], image: Any) -> Any | None:
+def smallest_flavor(flavors: list[Flavor], image: Any) -> Flavor | None:
     """The least memory, then CPUs, that the image asks for, with a disk that holds it. Plain ones first: extra specs
     may ask for special hardware."""
     disk = max(int(image.min_disk or 0) * _GIB, int(image.virtual_size or image.size or 0))
-    fitting = [
-        one
-        for one in flavors
-        if not one.is_disabled and int(one.ram) >= int(image.min_ram or 0) and int(one.disk or 0) * _GIB >= disk
-    ]
-    return min(fitting, key=lambda one: (bool(one.extra_specs), one.ram, one.vcpus, one.disk, one.name), default=None)
+    fitting = [one for one in flavors if one.ram >= int(image.min_ram or 0) and one.disk * _GIB >= disk]
+    return min(fitting, key=lambda one: (one.special, one.ram, one.vcpus, one.disk, one.name), default=None)
 
 
 # ---- made and removed -------------------------------------------------------------------------------------------
@@ -191,7 +216,7 @@ def boot(cloud: Cloud, name: str, key: str, recipe: Recipe, context: Context, *,
     body: dict[str, Any] = {
         "name": name,
         "image_id": recipe.image,
-        "flavor_id": recipe.flavor,
+        "flavor_id": recipe.flavor.id,
         "networks": [{"port": port}],
         "tags": [mark],
         "metadata": {**metadata(key), EPOCH: str(context.epoch)},

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from coriolis.providers.api import (
@@ -28,11 +28,12 @@ from coriolis.providers.openstack.flavors import Flavor, plan_flavor
 from coriolis.providers.openstack.hardware import hardware_concerns, image_properties
 from coriolis.providers.openstack.kept import listed
 from coriolis.providers.openstack.nics import NicPlanner
-from coriolis.providers.openstack.quotas import Needs, check_quotas
+from coriolis.providers.openstack.quotas import Needs, Room, check_quotas, volume_needs
 from coriolis.providers.openstack.read_checks import reading_concerns
 from coriolis.providers.openstack.rights import looks_only
 from coriolis.providers.openstack.source_checks import source_concerns
 from coriolis.providers.openstack.storage import list_types
+from coriolis.providers.openstack.transports.choice import choose, takes
 from coriolis.providers.openstack.zones import server_zones, volume_zones
 
 GIB = 1 << 30
@@ -72,7 +73,8 @@ class OpenStackPlanning:
         disks = self._disks(instance, environment, storage_mappings, images, context)
         concerns = [*concerns, *nics.concerns, *hardware_concerns(instance, environment), *self._rights(environment)]
         context.check_cancelled()
-        room = check_quotas(self._cloud, needs_of(disks, len(planned_nics), flavor, properties, context))
+        needs = needs_of(disks, len(planned_nics), flavor, properties, context)
+        room = self._room(disks, needs, environment, context)
         return Layout(
             name=name,
             disks=disks,
@@ -138,6 +140,23 @@ class OpenStackPlanning:
         if ":" in str(environment.get("availability_zone") or "") and "admin" not in self._cloud.roles:
             message = "availability_zone: only an administrator may name the host of a server"
             yield Concern(code="openstack.needs_admin", message=message, blocking=True)
+
+    def _room(self, disks: Sequence[PlannedDisk], needs: Needs, environment: Environment, context: Context) -> Room:
+        """For what is made, and for what moving the disks takes for a while."""
+        moving = moved(disks, context)
+        minion, no_way = self._minion(environment, context) if moving else (None, [])
+        room = check_quotas(self._cloud, needs, code="openstack.quota", minion=minion, minions=len(moving))
+        room.concerns += no_way
+        return room
+
+    def _minion(self, environment: Environment, context: Context) -> tuple[Needs | None, list[Concern]]:
+        """What each disk needs for a minion, if that is how bytes get into volumes."""
+        wanted = str(environment.get("replica_import_mechanism", "auto"))
+        try:
+            way = choose(self._cloud, wanted, environment, context)
+        except Invalid as error:
+            return None, [Concern(code="openstack.no_transport", message=error.message, blocking=True)]
+        return takes(way, self._cloud, environment, context), []
 
     def _disks(
         self,
@@ -208,17 +227,21 @@ def volume_type(disk: Disk, mappings: dict[str, Any], environment: Environment, 
     raise Invalid(f"storage_mappings, volume_type: there is no volume type {wanted}; there are {known}")
 
 
+def absent(disks: Iterable[PlannedDisk], context: Context) -> list[PlannedDisk]:
+    """Disks whose volumes are to be made."""
+    return [disk for disk in disks if disk.disk_id not in context.present]
+
+
+def moved(disks: Sequence[PlannedDisk], context: Context) -> Sequence[PlannedDisk]:
+    """Disks whose bytes are written: of a replica all, in each round."""
+    return disks if context.purpose is Purpose.REPLICATE else absent(disks, context)
+
+
 def needs_of(
     disks: Iterable[PlannedDisk], nics: int, flavor: Flavor, properties: dict[str, Any], context: Context
 ) -> Needs:
     """What is taken from the quotas: of a replica only the volumes, of which some may be there already."""
-    volumes: dict[str, int] = {}
-    for disk in disks:
-        if disk.disk_id in context.present:
-            continue
-        for suffix in ("", *((f"_{disk.storage}",) if disk.storage else ())):
-            volumes[f"volumes{suffix}"] = volumes.get(f"volumes{suffix}", 0) + 1
-            volumes[f"gigabytes{suffix}"] = volumes.get(f"gigabytes{suffix}", 0) + disk.size_bytes // GIB
+    volumes = volume_needs((disk.storage, disk.size_bytes // GIB) for disk in absent(disks, context))
     if context.purpose is Purpose.REPLICATE:
         return Needs(compute={}, volume=volumes, network={})
     return Needs(

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,9 @@ from openstack import exceptions
 from coriolis.providers.api import Concern, Need, Unauthorized
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
+
+#: A limit of each volume, of which nothing is ever used.
+_OF_EACH = frozenset({"per_volume_gigabytes"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,41 @@ class Needs:
     volume: Mapping[str, int] = field(default_factory=dict)
     network: Mapping[str, int] = field(default_factory=dict)
 
+    def __or__(self, later: Needs) -> Needs:
+        """One after the other: of each the greater."""
+        return Needs(
+            compute=_greater(self.compute, later.compute),
+            volume=_greater(self.volume, later.volume),
+            network=_greater(self.network, later.network),
+        )
+
+    def __mul__(self, times: int) -> Needs:
+        """So many at the same time."""
+        return Needs(
+            compute={name: count * times for name, count in self.compute.items()},
+            volume={name: count * times for name, count in self.volume.items()},
+            network={name: count * times for name, count in self.network.items()},
+        )
+
+
+def _greater(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: max(one.get(name, 0), other.get(name, 0)) for name in one.keys() | other.keys()}
+
+
+def volume_needs(volumes: Iterable[tuple[str | None, int]], *, snapshots: bool = False) -> dict[str, int]:
+    """Of new volumes, each a type (None: the cloud's default) and GiB. ``snapshots``: of one for each, too, which
+    counts for its volume's size."""
+    found: Counter[str] = Counter()
+    largest = 0
+    for kind, size in volumes:
+        largest = max(largest, size)
+        for suffix in ("", *((f"_{kind}",) if kind else ())):
+            found[f"volumes{suffix}"] += 1
+            found[f"gigabytes{suffix}"] += 2 * size if snapshots else size
+            if snapshots:
+                found[f"snapshots{suffix}"] += 1
+    return {**found, "per_volume_gigabytes": largest} if found else {}
+
 
 @dataclass(kw_only=True)
 class Room:
@@ -44,18 +83,19 @@ class Room:
     limited: list[Need] = field(default_factory=list)
 
 
-def check_quotas(cloud: Cloud, needs: Needs, *, code: str = "openstack.quota") -> Room:
-    """A blocking concern of that ``code`` for each quota without room; a plain one where a service does not let us
-    ask."""
+def check_quotas(cloud: Cloud, needs: Needs, *, code: str, minion: Needs | None = None, minions: int = 0) -> Room:
+    """A concern of that ``code`` for each quota without room, and a plain one where a service does not let us ask.
+    ``minion``: what each of so many ``minions`` takes, before all else or beside it."""
     room = Room()
+    passing = minion if minion is not None and minions else Needs()
+    least, most = needs | passing, needs | passing * minions
     asked = (
-        ("compute", needs.compute, compute_quotas),
-        ("block storage", needs.volume, volume_quotas),
-        ("network", needs.network, network_quotas),
+        ("compute", needs.compute, least.compute, most.compute, compute_quotas),
+        ("block storage", needs.volume, least.volume, most.volume, volume_quotas),
+        ("network", needs.network, least.network, most.network, network_quotas),
     )
-    for service, needed, ask in asked:
-        wanted = {name: count for name, count in needed.items() if count > 0}
-        if not wanted:
+    for service, stays, wanted, at_once, ask in asked:
+        if not any(at_once.values()):
             continue
         try:
             quotas = ask(cloud)
@@ -63,32 +103,42 @@ def check_quotas(cloud: Cloud, needs: Needs, *, code: str = "openstack.quota") -
             message = f"the {service} quotas are not checked: {cloud.name} does not let us read them"
             room.concerns.append(Concern(code="openstack.quota_unknown", message=message))
             continue
-        room.concerns += lacking(service, quotas, wanted, code=code)
-        room.limited += limited(service, quotas, wanted)
+        room.concerns += lacking(service, quotas, wanted, at_once, code=code)
+        room.limited += limited(service, quotas, stays)
     return room
 
 
 def limited(service: str, quotas: Mapping[str, Quota], needed: Mapping[str, int]) -> list[Need]:
-    """What is needed of quotas that have an end."""
+    """What is needed of quotas that have an end, and that all instances share."""
     return [
         Need(name=f"{service} quota {name}", count=count, free=free)
         for name, count in sorted(needed.items())
-        if name in quotas and (free := quotas[name].free) is not None
+        if count and name not in _OF_EACH and name in quotas and (free := quotas[name].free) is not None
     ]
 
 
-def lacking(service: str, quotas: Mapping[str, Quota], needed: Mapping[str, int], *, code: str) -> list[Concern]:
-    """What there is no room for."""
+def lacking(
+    service: str,
+    quotas: Mapping[str, Quota],
+    needed: Mapping[str, int],
+    at_once: Mapping[str, int] | None = None,
+    *,
+    code: str,
+) -> list[Concern]:
+    """What there is no room for: blocking, unless only for what is needed when all disks are moved ``at_once``."""
     found = []
-    for name, count in sorted(needed.items()):
-        quota = quotas.get(name)
-        if quota is None or quota.free is None or count <= quota.free:
+    for name, most in sorted((at_once or needed).items()):
+        quota, least = quotas.get(name), needed.get(name, 0)
+        if quota is None or quota.free is None or most <= quota.free:
             continue
+        blocking = least > quota.free
+        wanted = f"{least} needed" if blocking else f"{most} needed for the minions of all disks at the same time"
+        free_some = "" if name in _OF_EACH else "free some, or "
         message = (
-            f"{service} quota {name} of the project is too small: {count} needed, {quota.used} of {quota.limit} used; "
-            "free some, or ask an administrator to raise it"
+            f"{service} quota {name} of the project is too small: {wanted}, {quota.used} of {quota.limit} used; "
+            f"{free_some}ask an administrator to raise it"
         )
-        found.append(Concern(code=code, message=message, blocking=True))
+        found.append(Concern(code=code, message=message, blocking=blocking))
     return found
 
 
@@ -106,13 +156,14 @@ def compute_quotas(cloud: Cloud) -> dict[str, Quota]:
 
 
 def volume_quotas(cloud: Cloud) -> dict[str, Quota]:
-    """volumes, gigabytes, and both by type (``gigabytes_fast``). Source: GET /os-quota-sets of Cinder."""
+    """volumes, snapshots, gigabytes, these by type (``gigabytes_fast``), and per_volume_gigabytes. Source: GET
+    /os-quota-sets of Cinder."""
     path = f"/os-quota-sets/{cloud.project_id}?usage=True"
     return read_usage(_get(cloud.cinder, path, "quota_set", "reading the quotas of block storage"), "in_use")
 
 
 def network_quotas(cloud: Cloud) -> dict[str, Quota]:
-    """port, floatingip ... Source: GET /quotas/{project}/details of Neutron."""
+    """port, floatingip, security_group ... Source: GET /quotas/{project}/details of Neutron."""
     path = f"/quotas/{cloud.project_id}/details"
     return read_usage(_get(cloud.sdk.network, path, "quota", "reading the network quotas"), "used")
 

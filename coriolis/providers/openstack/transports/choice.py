@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 from coriolis.dataplane import Sink, Source
 from coriolis.providers.api import Context, Environment, Invalid
 from coriolis.providers.openstack.connection import Cloud
+from coriolis.providers.openstack.quotas import Needs
 from coriolis.providers.openstack.schemas import TRANSPORTS
 
 #: Fields of an environment that a transport reads, besides the time limits.
@@ -65,6 +66,12 @@ def choose(
             return name
         reasons.append(f"{name}: {reason}")
     raise Invalid(f"no way for the bytes of volumes in {cloud.name}: {'; '.join(reasons)}")
+
+
+def takes(way: str, cloud: Cloud, environment: Environment, context: Context) -> Needs | None:
+    """What each disk that goes that way takes from the quotas meanwhile; None: nothing."""
+    asked: Callable[..., Needs] | None = getattr(transport(way), "takes", None)
+    return asked(cloud, environment, context) if asked is not None else None
 
 
 def needed_of(environment: Environment) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.minion_login import Place, logged_in, new_keypair
 from coriolis.providers.openstack.minions import EPOCH
+from coriolis.providers.openstack.quotas import Needs
 from coriolis.providers.openstack.server_attachments import MOVING, SECONDS, ask_to_detach, attach, volume_of
 from coriolis.providers.openstack.volume_epochs import check_newest, epoch_of, note_writer, refuse_older
 from coriolis.providers.openstack.waits import wait_until
@@ -49,10 +50,15 @@ def why_not(cloud: Cloud, environment: Environment, context: Context) -> str | N
     if not environment.get("minion_image") or not environment.get("minion_network"):
         return "minion_image and minion_network are not given"
     try:
-        minions.read_recipe(cloud, environment)
+        minions.kept_recipe(cloud, environment, context)
     except Invalid as error:
         return error.message
     return None
+
+
+def takes(cloud: Cloud, environment: Environment, context: Context) -> Needs:
+    """What each disk takes from the quotas while it is moved. :raises Invalid: it is not possible"""
+    return minions.kept_recipe(cloud, environment, context).needs
 
 
 @contextlib.contextmanager

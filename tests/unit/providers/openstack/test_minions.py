@@ -10,18 +10,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from openstack.compute.v2.flavor import Flavor
 from openstack.image.v2.image import Image
 
 from coriolis.providers.api import Context
 from coriolis.providers.openstack import minions
+from coriolis.providers.openstack.flavors import Flavor
 from coriolis.providers.openstack.minion_login import fingerprint, new_keypair, parse_scan, shown, vouched
-from coriolis.providers.openstack.minions import EPOCH, smallest_flavor
+from coriolis.providers.openstack.minions import EPOCH, Recipe, kept_recipe, smallest_flavor
 from coriolis.providers.openstack.transports import minion
 
 
-def flavor(name: str, ram: int, disk: int, **more: object) -> Flavor:
-    return Flavor.existing(id=name, name=name, ram=ram, vcpus=1, disk=disk, **more)
+def flavor(name: str, ram: int, disk: int, *, special: bool = False) -> Flavor:
+    return Flavor(id=name, name=name, ram=ram, vcpus=1, disk=disk, special=special)
 
 
 def test_smallest_flavor_holds_the_image() -> None:
@@ -29,7 +29,7 @@ def test_smallest_flavor_holds_the_image() -> None:
     flavors = [
         flavor("little-memory", 256, 10),
         flavor("small-disk", 512, 1),
-        flavor("special", 400, 2, extra_specs={"pci": "x"}),
+        flavor("special", 400, 2, special=True),
         flavor("large", 4096, 40),
         flavor("right", 512, 2),
     ]
@@ -37,6 +37,44 @@ def test_smallest_flavor_holds_the_image() -> None:
     assert found is not None
     assert found.name == "right"
     assert smallest_flavor(flavors[:2], image) is None
+
+
+def recipe(**more: Any) -> Recipe:
+    return Recipe(image="i", flavor=flavor("f", 512, 1), network="n", network_name="net", username="root", **more)
+
+
+@pytest.mark.parametrize(
+    ("more", "network"),
+    [
+        ({}, {"port": 1, "floatingip": 0, "security_group": 1, "security_group_rule": 4}),
+        ({"security_group": "g"}, {"port": 1, "floatingip": 0, "security_group": 0, "security_group_rule": 0}),
+        ({"floating_network": "p", "security_group": "g"}, {"floatingip": 1, "port": 1}),
+    ],
+)
+def test_what_a_minion_takes_from_the_quotas(more: dict[str, str], network: dict[str, int]) -> None:
+    found = recipe(**more).needs
+    assert found.compute == {"instances": 1, "cores": 1, "ram": 512}
+    assert found.volume == {}  # it runs from its flavor's disk
+    assert network.items() <= found.network.items()
+
+
+def test_minions_of_a_job_are_looked_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def read(_cloud: Any, environment: dict[str, Any]) -> Recipe:
+        asked.append(environment["minion_image"])
+        return recipe()
+
+    monkeypatch.setattr(minions, "read_recipe", read)
+    compute = SimpleNamespace(get_endpoint=lambda: "http://nova")
+    cloud: Any = SimpleNamespace(
+        sdk=SimpleNamespace(compute=compute), name="c", auth_url="a", project_id="p", proven=True, roles=frozenset()
+    )
+    context = Context(log=logging.getLogger(), scratch=tmp_path)
+    for image, network in (("one", "a"), ("one", "b"), ("two", "a")):
+        wanted = {"minion_image": image, "server_name": network}
+        assert kept_recipe(cloud, wanted, context) == recipe()
+    assert asked == ["one", "two"]
 
 
 def test_fingerprint_is_that_of_openssh(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import base64
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -22,7 +23,7 @@ from coriolis.providers.api import (
     PlannedDisk,
     Purpose,
 )
-from coriolis.providers.openstack import PROVIDER, source_checks
+from coriolis.providers.openstack import PROVIDER, flavors, source_checks
 from coriolis.providers.openstack.compute import block_devices, optional_fields
 from coriolis.providers.openstack.flavors import Flavor, best_fit
 from coriolis.providers.openstack.intent import Intent, from_ref, to_ref
@@ -34,7 +35,7 @@ from coriolis.providers.openstack.planning import (
     server_name,
     volume_type,
 )
-from coriolis.providers.openstack.quotas import Quota, lacking, limited, read_usage
+from coriolis.providers.openstack.quotas import Needs, Quota, lacking, limited, read_usage, volume_needs
 
 PLAIN = Instance(id="1", name="web", num_cpu=2, memory_mb=1024)
 
@@ -51,7 +52,7 @@ SMALL, FIT, LARGE = flavor("small", 1, 1024), flavor("fit", 2, 2048), flavor("la
 
 
 @pytest.mark.parametrize(
-    ("flavors", "expected"),
+    ("there", "expected"),
     [
         ([LARGE, FIT, SMALL], "fit"),
         ([LARGE, SMALL], "large"),
@@ -64,9 +65,27 @@ SMALL, FIT, LARGE = flavor("small", 1, 1024), flavor("fit", 2, 2048), flavor("la
         ([flavor("m1.web", 8, 8192), flavor("a", 2, 1024)], "a"),
     ],
 )
-def test_the_smallest_flavor_that_has_enough_is_taken(flavors: list[Flavor], expected: str | None) -> None:
-    found = best_fit(flavors, instance(flavor_name="m1.web"))
+def test_the_smallest_flavor_that_has_enough_is_taken(there: list[Flavor], expected: str | None) -> None:
+    found = best_fit(there, instance(flavor_name="m1.web"))
     assert (found and found.name) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"flavor_name": "fit"}, []),
+        ({"flavor_name": "small"}, [("openstack.small_flavor", False)]),
+        ({}, []),
+    ],
+)
+def test_a_named_flavor_may_be_too_small(
+    environment: dict[str, str], expected: list[tuple[str, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flavors, "listed", lambda *_args, **_more: [vars(one) for one in (SMALL, FIT)])
+    cloud: Any = SimpleNamespace(name="cloud", roles=frozenset({"member"}))
+    context = Context(log=logging.getLogger(__name__), scratch=Path("/"))
+    _chosen, found = flavors.plan_flavor(cloud, PLAIN, environment, context)
+    assert [(one.code, one.blocking) for one in found] == expected
 
 
 def test_quotas_without_room_are_named() -> None:
@@ -85,16 +104,50 @@ def test_quotas_without_room_are_named() -> None:
     assert [(need.name, need.count, need.free) for need in limited("compute", quotas, needed)] == expected
 
 
+@pytest.mark.parametrize(
+    ("used", "code"),
+    [
+        (7, None),  # room for the minions of three disks
+        (8, False),
+        (9, False),
+        (10, True),  # not for one
+    ],
+)
+def test_minions_of_all_disks_at_once_are_a_warning(used: int, code: bool | None) -> None:
+    quotas = {"instances": Quota(limit=10, used=used)}
+    found = lacking("compute", quotas, {"instances": 1}, {"instances": 3}, code="openstack.quota")
+    assert [one.blocking for one in found] == ([] if code is None else [code])
+    assert all("at the same time" in one.message for one in found if not one.blocking)
+
+
+def test_the_largest_volume_is_no_sum() -> None:
+    quotas = {"per_volume_gigabytes": Quota(limit=40, used=0)}
+    needed = volume_needs([(None, 30), (None, 50)])
+    (found,) = lacking("block storage", quotas, needed, code="openstack.quota")
+    assert found.blocking
+    assert "50 needed, 0 of 40 used; ask an administrator" in found.message
+    assert limited("block storage", quotas, needed) == []
+
+
+def test_minions_come_before_the_server() -> None:
+    minion, server = Needs(compute={"cores": 2, "ram": 512}), Needs(compute={"cores": 4}, network={"port": 1})
+    assert server | minion * 3 == Needs(compute={"cores": 6, "ram": 1536}, network={"port": 1})
+    assert server | Needs() * 0 == server
+
+
 def test_what_is_reserved_counts_as_used() -> None:
     body = {"id": "project", "volumes": {"limit": 10, "in_use": 3, "reserved": 2}}
     assert read_usage(body, "in_use") == {"volumes": Quota(limit=10, used=5)}
 
 
+TWO = {"volumes": 2, "gigabytes": 5, "per_volume_gigabytes": 3}
+
+
 @pytest.mark.parametrize(
     ("purpose", "present", "volume", "compute"),
     [
-        (Purpose.MIGRATE, (), {"volumes": 2, "gigabytes": 5, "volumes_fast": 1, "gigabytes_fast": 2}, True),
-        (Purpose.REPLICATE, ("a",), {"volumes": 1, "gigabytes": 3}, False),
+        (Purpose.MIGRATE, (), {**TWO, "volumes_fast": 1, "gigabytes_fast": 2}, True),
+        (Purpose.REPLICATE, ("a",), {"volumes": 1, "gigabytes": 3, "per_volume_gigabytes": 3}, False),
         (Purpose.DEPLOY, ("a", "b"), {}, True),
     ],
 )
@@ -220,5 +273,8 @@ def test_a_disk_of_the_host_is_made_empty_and_told() -> None:
     disks = (Disk(id="root", size_bytes=1), Disk(id="ephemeral0", size_bytes=1), Disk(id="swap", size_bytes=1))
     found = source_checks.source_concerns(instance(devices=Devices(disks=disks)), is_admin=False)
     assert [one.code for one in found] == ["openstack.disk_empty", "openstack.disk_empty"]
+
+
+def test_a_server_without_disks_is_not_read() -> None:
     (none,) = source_checks.source_concerns(PLAIN, is_admin=False)
-    assert none.blocking
+    assert (none.code, none.blocking) == ("openstack.no_disks", True)
