@@ -16,6 +16,7 @@ from coriolis.providers.openstack.errors import translated
 
 #: A limit of each volume, of which nothing is ever used.
 _OF_EACH = frozenset({"per_volume_gigabytes"})
+_FORBIDDEN = 403
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,5 +181,7 @@ def read_usage(body: Mapping[str, Any], used: str) -> dict[str, Quota]:
 def _get(service: Any, path: str, key: str, doing: str) -> dict[str, Any]:
     with translated(doing):
         answer = service.get(path)
+        if answer.status_code == _FORBIDDEN:  # its text has the word quota, as that of one that is used up
+            raise Unauthorized(f"{doing}: the credentials lack the right to do this")
         exceptions.raise_from_response(answer)
         return dict(answer.json()[key])

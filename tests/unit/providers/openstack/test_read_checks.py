@@ -30,8 +30,11 @@ FREE = {"limit": 100, "reserved": 0}
 def answering(status: int, body: Mapping[str, Any]) -> Callable[..., requests.Response]:
     answer = requests.Response()
     answer.status_code, answer.url = status, "http://cloud"
-    answer._content = json.dumps(body).encode()
+    answer._content = json.dumps(body if answer.ok else REFUSED).encode()
     return lambda *_args, **_more: answer
+
+
+REFUSED = {"forbidden": {"message": "Policy doesn't allow volume_extension:quotas:show to be performed."}}
 
 
 def cloud(*, status: int = 200, used: int = 0, instances: int = 100, services: tuple[str, ...] = ("image",)) -> Any:
@@ -104,6 +107,11 @@ def test_quotas_of_what_is_made_to_be_read(
 ) -> None:
     disk = Disk(id="a", size_bytes=3 * GIB, storage_backend_identifier=storage)
     assert codes(told(cloud(used=used), tmp_path, disk)) == expected
+
+
+def test_quotas_that_nobody_tells(tmp_path: Path) -> None:
+    """Not taken for one that is used up, though the refusal has the word."""
+    assert codes(told(cloud(status=403), tmp_path, A)) == [("quota_unknown", False)]
 
 
 @pytest.mark.usefixtures("minion_possible")
