@@ -47,6 +47,8 @@ UNSEEN = {
     },
     "destination": {
         "Cinder: user messages",
+        "Cinder: free room of the pools",  # for administrators, as the next
+        "Placement: a host with room",
         "Cinder: delete a volume that stays in ``creating``",
         "Cinder: attachments that an attempt left",
         "Cinder: upload a volume to Glance (``image``)",  # a round after the first, on another worker
@@ -165,6 +167,24 @@ def test_that_addresses_in_a_shared_network_are_not_kept(crossing: Crossing, adm
     is_allowed(rehearsed(crossing, crossing.origin, admin, "crosser", **ask))
     own = {"network_map": {"site": crossing.new.network.id}}
     is_allowed(rehearsed(crossing, crossing.origin, crossing.target, "crosser", **own))
+
+
+def test_that_no_host_has_room_is_for_administrators(crossing: Crossing, admin: str) -> None:
+    ask = {
+        "network_map": {"site": crossing.new.network.id},
+        "destination_environment": {"flavor_name": "rights-huge"},
+    }
+    with crossing.new.cloud.connect() as sdk:
+        huge = sdk.compute.create_flavor(name="rights-huge", ram=1 << 24, vcpus=2, disk=0)
+        try:
+            lines = [rehearsed(crossing, crossing.origin, end, "crosser", **ask) for end in (crossing.target, admin)]
+        finally:
+            sdk.compute.delete_flavor(huge)
+    told = [[one for one in line["concerns"] if one["code"].startswith("openstack.capacity")] for line in lines]
+    assert told[0] == []
+    (found,) = told[1]
+    says(found, "no host has room", "rights-huge")
+    assert (found["code"], found["blocking"]) == ("openstack.capacity", False)
 
 
 @pytest.mark.parametrize("side", ["source", "destination"])

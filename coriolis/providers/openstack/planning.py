@@ -22,6 +22,7 @@ from coriolis.providers.api import (
     boot_disk,
     choose_storage,
 )
+from coriolis.providers.openstack.capacity import capacity_concerns
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.flavors import Flavor, plan_flavor
@@ -74,7 +75,7 @@ class OpenStackPlanning:
         concerns = [*concerns, *nics.concerns, *hardware_concerns(instance, environment), *self._rights(environment)]
         context.check_cancelled()
         needs = needs_of(disks, len(planned_nics), flavor, properties, context)
-        room = self._room(disks, needs, environment, context)
+        room = self._room(disks, flavor, needs, environment, context)
         return Layout(
             name=name,
             disks=disks,
@@ -141,12 +142,16 @@ class OpenStackPlanning:
             message = "availability_zone: only an administrator may name the host of a server"
             yield Concern(code="openstack.needs_admin", message=message, blocking=True)
 
-    def _room(self, disks: Sequence[PlannedDisk], needs: Needs, environment: Environment, context: Context) -> Room:
+    def _room(
+        self, disks: Sequence[PlannedDisk], flavor: Flavor, needs: Needs, environment: Environment, context: Context
+    ) -> Room:
         """For what is made, and for what moving the disks takes for a while."""
         moving = moved(disks, context)
         minion, no_way = self._minion(environment, context) if moving else (None, [])
         room = check_quotas(self._cloud, needs, code="openstack.quota", minion=minion, minions=len(moving))
-        room.concerns += no_way
+        context.check_cancelled()
+        of_server = None if context.purpose is Purpose.REPLICATE else flavor
+        room.concerns += [*no_way, *capacity_concerns(self._cloud, absent(disks, context), of_server, context)]
         return room
 
     def _minion(self, environment: Environment, context: Context) -> tuple[Needs | None, list[Concern]]:
