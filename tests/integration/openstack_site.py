@@ -206,9 +206,11 @@ class Member:
 
     def ours(self) -> list[str]:
         """Kinds of all in the project, and of the member, that Coriolis made and that is still there; others may use
-        the cloud, too. Of attachments those that no server has, as workers do: Cinder tells nobody their project."""
+        the cloud, too. Of attachments those that no server has, as workers do: Cinder tells nobody their project. Of
+        flavors also those that nobody may use yet."""
         found = leftovers(self.cloud, TAG, self.before, self.owner)
-        mine = [thing.kind for thing in found if thing.project == self.sdk.current_project_id]
+        project = self.sdk.current_project_id
+        mine = [one.kind for one in found if one.project == project or (one.kind == "flavor" and not one.project)]
         mine += [thing.kind for thing in found if thing.id.startswith(f"{self.info['username']}/")]  # keypairs
         mine += ["attachment" for one in self.sdk.block_storage.attachments() if not one.instance]
         return sorted(mine)

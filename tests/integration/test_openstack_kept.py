@@ -394,7 +394,7 @@ def test_an_administrator_has_a_flavor_made(site: Site, twin: str) -> None:
             assert who == {site.new.sdk.current_project_id}
             assert server.flavor.original_name == TWIN_FLAVOR
             site.new.until_said(server, "coriolis-guest: ready")
-            assert site.new.ours() == ["floating address", "port", "server", "volume"]
+            assert site.new.ours() == ["flavor", "floating address", "port", "server", "volume"]
         finally:
             empty(site.new)
             admin.compute.delete_flavor(flavor)

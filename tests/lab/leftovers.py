@@ -7,6 +7,7 @@ records of Cinder can carry none, so they count when they were not there ``befor
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -52,9 +53,18 @@ def _raw(service: str, path: str, name: str) -> Lister:
     return listed
 
 
+def _flavors(connection: Any) -> Iterator[Any]:
+    """One that is not public once for each project that may use it."""
+    for flavor in connection.compute.flavors(is_public=None, get_extra_specs=True):
+        with contextlib.suppress(openstack.exceptions.NotFoundException):  # another session removed it meanwhile
+            users = () if flavor.is_public else connection.compute.get_flavor_access(flavor.id)
+            for project in [user["tenant_id"] for user in users] or [""]:
+                yield {**flavor.to_dict(), "project_id": project}
+
+
 _LISTERS: Mapping[str, Lister] = {
     "server": lambda connection: connection.compute.servers(all_projects=True),
-    "flavor": lambda connection: connection.compute.flavors(is_public=None, get_extra_specs=True),
+    "flavor": _flavors,
     "server group": lambda connection: connection.compute.server_groups(all_projects=True),
     "volume": lambda connection: connection.block_storage.volumes(all_projects=True),
     "snapshot": lambda connection: connection.block_storage.snapshots(all_projects=True),
