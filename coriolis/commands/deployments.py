@@ -194,8 +194,8 @@ def check_replicas(conn: Connection, transfer: Action, *, force: bool) -> None:
             raise InvalidState(f"The transfer has no disks of the instance '{name}': execute it first.")
         if not one.complete and not force:
             raise InvalidState(
-                f"The disks of the instance '{name}' are half way between two points in time, since an execution did "
-                "not complete them: execute the transfer again, or use force."
+                f"The disks of the instance '{name}' hold no single point in time, since an execution did not complete "
+                "them, or a machine was started on them and given up: execute the transfer again, or use force."
             )
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from coriolis.domain.journal_name import name_of
 from coriolis.domain.model import ExecutionState, Role, Task, TaskState
 from coriolis.domain.recipes.deploy import DEPLOY_IN_PLACE
+from coriolis.domain.recipes.steps import FINALIZE
 from coriolis.domain.recipes.transfer import DELETE_DISKS, FORGET_SOURCE, REPLICATE
 from coriolis.store import actions, executions, journals, outputs
 from coriolis.store import replicas as rows
@@ -51,6 +52,10 @@ def settle(conn: Connection, ended: Mapping[Key, End], now: dt.datetime) -> None
             if state is ExecutionState.COMPLETED:
                 rows.hand_over(conn, *place, ("volume",), now)
                 left.append(dataclasses.replace(known, volumes=None, complete=False, digest=None))
+            elif any(task.kind == FINALIZE.kind and task.role is Role.WORK and task.epoch > 0 for task in tasks):
+                # The machine may have run, and written what no journal knows.
+                journals.empty(conn, known.transfer_id, _names(known, known.volumes or ()), now)
+                left.append(dataclasses.replace(known, complete=False, digest=None))
         else:
             left.append(dataclasses.replace(known, complete=known.complete and state is ExecutionState.COMPLETED))
     found = _still_there(conn, left)
@@ -65,8 +70,12 @@ def _forget_journals(conn: Connection, before: Mapping[Key, Replica], after: Seq
         there = {volume["ref"] for volume in one.volumes or ()}
         gone = [volume for volume in (old.volumes or () if old else ()) if volume["ref"] not in there]
         if gone:
-            names = [name_of(one.instance, volume["disk_id"], volume["ref"]) for volume in gone]
-            journals.forget_some(conn, one.transfer_id, names)
+            journals.forget_some(conn, one.transfer_id, _names(one, gone))
+
+
+def _names(replica: Replica, volumes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of the journals of these volumes."""
+    return [name_of(replica.instance, volume["disk_id"], volume["ref"]) for volume in volumes]
 
 
 def _nothing(place: Key, tasks: Sequence[Task], now: dt.datetime) -> Replica:

@@ -17,9 +17,10 @@ from coriolis.commands.transfers import NewTransfer
 from coriolis.conductor import ledger
 from coriolis.domain.effects import key_of
 from coriolis.domain.errors import Conflict, Invalid, InvalidState, NotFound
+from coriolis.domain.journal_name import name_of
 from coriolis.domain.model import EffectState
 from coriolis.rpc.messages import Assign, Effect, EffectWrite, Error
-from coriolis.store import actions, replicas
+from coriolis.store import actions, journals, replicas
 from coriolis.store import executions as runs
 from coriolis.store.rows import Action, Execution, Replica
 from tests.unit.conductor.rig import CALLER, GIVES, Rig, well
@@ -188,7 +189,7 @@ def test_what_was_begun_and_not_finished_cannot_be_deployed(rig: Rig, desk: Desk
     assert not one.complete
     assert one.volumes is not None
     assert left(rig, transfer) == {"volume": 2, "snapshot": 1}, "the base of the last good execution stays"
-    with pytest.raises(InvalidState, match="half way"):
+    with pytest.raises(InvalidState, match="did not complete"):
         deploy(rig, transfer)
     deploy(rig, transfer, force=True)
     desk.failing_items = set()
@@ -288,6 +289,37 @@ def test_a_failed_deployment_in_place_keeps_the_replica(rig: Rig, desk: Desk, tr
     desk.run()
     assert replica_of(rig, transfer) == before
     assert left(rig, transfer) == {"volume": 2, "snapshot": 1}
+
+
+def test_disks_on_which_a_machine_may_have_run_are_copied_anew(rig: Rig, desk: Desk, transfer: Action) -> None:
+    execute(rig, transfer)
+    desk.run()
+    before = replica_of(rig, transfer)
+    disk = (before.volumes or [])[0]
+    name = name_of(before.instance, disk["disk_id"], disk["ref"])
+    now = rig.db.utcnow()
+    rig.db.write(lambda conn: journals.take_over(conn, transfer.id, name, "copy", now))
+    known = rig.db.write(lambda conn: journals.take_over(conn, transfer.id, name, "copy", now))
+    rig.db.write(lambda conn: journals.append(conn, known, journals.Piece(offset=0, size=1, data=b"x"), now))
+    desk.failing = {"finalize"}
+    deploy(rig, transfer, clone_disks=False)
+    desk.run()
+    one = replica_of(rig, transfer)
+    assert (one.volumes, one.complete, one.digest) == (before.volumes, False, None)
+    assert left(rig, transfer) == {"volume": 2, "snapshot": 1}
+    emptied = rig.db.read(journals.get, transfer.id, name)
+    assert emptied is not None
+    assert (emptied.turn, emptied.length) == (known.turn + 2, 0)
+    assert rig.db.read(journals.read, emptied, 0) == []
+    with pytest.raises(InvalidState, match="started on them"):
+        deploy(rig, transfer, clone_disks=False)
+    desk.failing = set()
+    execute(rig, transfer)
+    desk.run()
+    assert replica_of(rig, transfer).complete
+    deploy(rig, transfer, clone_disks=False)
+    desk.run()
+    assert left(rig, transfer)["volume"] == 0
 
 
 def test_delete_disks_leaves_nothing(rig: Rig, desk: Desk, transfer: Action) -> None:
