@@ -194,6 +194,7 @@ def _ready(this: _Round, snapshot: Any) -> Any:
         look,
         ("available",),
         what=f"snapshot {snapshot.id} of volume {snapshot.volume_id}",
+        why=lambda _snapshot: last_message(this.cloud, str(snapshot.id)) or "",
         seconds=this.seconds("volume_seconds", VOLUME_SECONDS),
         context=this.context,
     )
