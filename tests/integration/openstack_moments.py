@@ -110,6 +110,11 @@ class Crossing:
     moves: int = 0
     sound: bool = True
 
+    @property
+    def origin_info(self) -> dict[str, Any]:
+        """Connection info of ``origin``."""
+        return _proxied(self.old)
+
     # ---- jobs
 
     def migrate(self, **more: Any) -> Job:
@@ -261,9 +266,9 @@ def between(old_cloud: LabCloud, new_cloud: LabCloud, folder: Path) -> Iterator[
         desk = Desk(standalone)
         proxies, ends = {}, []
         for name, member in (("old", old), ("new", new)):
-            region = f"{member.info['username']}-moments"
-            proxies[name] = stack.enter_context(proxied(member.cloud, *PROXIED, region=region))
-            ends.append(desk.endpoint("openstack", {**member.info, "region_name": region}))
+            info = _proxied(member)
+            proxies[name] = stack.enter_context(proxied(member.cloud, *PROXIED, region=info["region_name"]))
+            ends.append(desk.endpoint("openstack", info))
         server = old.boot(NAME, ADDRESS, MAC)
         data = _data(old)
         old.sdk.compute.create_volume_attachment(server, volume_id=data.id)
@@ -281,6 +286,10 @@ def between(old_cloud: LabCloud, new_cloud: LabCloud, folder: Path) -> Iterator[
             data=data,
         )
         yield made
+
+
+def _proxied(member: Member) -> dict[str, Any]:
+    return {**member.info, "region_name": f"{member.info['username']}-moments"}
 
 
 def _data(member: Member) -> Any:
