@@ -89,8 +89,9 @@ DEPLOYMENT = (
     moment("VALIDATE_DEPLOYMENT_INPUTS", "new", "neutron", "GET", "/networks"),
     moment("CREATE_TRANSFER_DISK_CLONES", "new", "cinder", "POST", "/volumes$"),
     moment("DEPLOY_INSTANCE_RESOURCES", "new", "neutron", "POST", "/ports$"),
-    moment("FINALIZE_INSTANCE_DEPLOYMENT", "new", "nova", "POST", "/servers$"),
+    SERVER,
 )
+PUT_IN_PLACE = (DEPLOYMENT[0], *DEPLOYMENT[2:])
 GONE = (
     moment("DELETE_TRANSFER_SOURCE_DISK_SNAPSHOTS", "old", "cinder", "GET", "/snapshots/detail"),
     moment("DELETE_TRANSFER_DISKS", "new", "cinder", "DELETE", f"/volumes/{_ID}"),
@@ -334,6 +335,32 @@ def remove_deployed(here: Crossing, kept: set[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("cancels", [True, False], ids=["cancel", "kill"])
+@pytest.mark.parametrize("moment", PUT_IN_PLACE, ids=str)
+def test_deployment_in_place_at(here: Crossing, moment: Moment, cancels: bool) -> None:
+    """A replica that was not handed over can be deployed later, when no machine can have written to it or it was
+    copied anew."""
+    transfer = here.transfer()
+    here.execute(transfer).ends("COMPLETED")
+    volumes = {volume.id for volume in here.new.sdk.block_storage.volumes()}
+    with here.at(moment, lambda: here.deploy(transfer, clone=False)) as job:
+        interrupt(here, job, cancels)
+    if cancels:
+        job.ends("CANCELED")
+        assert here.new.ours() == ["volume", "volume"]
+        here.is_as_it_was()
+        if moment is SERVER:
+            with pytest.raises(AssertionError, match="a machine was started on them"):
+                here.deploy(transfer, clone=False)
+            here.execute(transfer).ends("COMPLETED")
+        job = here.deploy(transfer, clone=False)
+    here.has_moved(job.ends("COMPLETED"))
+    assert {volume.id for volume in here.new.sdk.block_storage.volumes()} == volumes
+    here.is_as_it_was()
+    here.sound = True
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", GONE, ids=str)
 def test_removal_of_a_replica_at(here: Crossing, moment: Moment) -> None:
     transfer = here.transfer()
@@ -352,10 +379,17 @@ def test_what_is_left_of_a_migration_is_told(here: Crossing) -> None:
     here.new.sdk.block_storage.wait_for_status(left, "available", ["error"], interval=1, wait=600)
     attachment = here.new.sdk.block_storage.create_attachment(left.id, connector={"host": "here"})
     here.new.sdk.compute.create_keypair(name="coriolis-left")
-    try:
-        assert here.new.ours() == ["attachment", "keypair", "volume"]
-    finally:
-        here.new.sdk.compute.delete_keypair("coriolis-left")
-        here.new.sdk.block_storage.delete_attachment(attachment.id)
+    with here.new.cloud.connect() as admin:
+        flavor = admin.compute.create_flavor(
+            name=f"left-{attachment.id}", ram=64, vcpus=1, disk=0, is_public=False, description=mark["coriolis_key"]
+        )
+        try:
+            assert here.new.ours() == ["attachment", "flavor", "keypair", "volume"]
+            admin.compute.flavor_add_tenant_access(flavor, here.new.sdk.current_project_id)
+            assert here.new.ours() == ["attachment", "flavor", "keypair", "volume"]
+        finally:
+            admin.compute.delete_flavor(flavor)
+            here.new.sdk.compute.delete_keypair("coriolis-left")
+            here.new.sdk.block_storage.delete_attachment(attachment.id)
     assert here.new.ours() == ["volume"]
     here.sound = True
