@@ -16,6 +16,7 @@ import pytest
 from coriolis.providers.api import Instance, Invalid, ProviderError, Unavailable
 from coriolis.providers.contract import ProviderContract
 from coriolis.providers.contract.subject import Mutate, Options
+from tests.equipment import missing
 from tests.integration import tiny_guest
 from tests.integration.libvirt_host import LibvirtHost, running
 from tests.integration.libvirt_lab import Lab
@@ -29,7 +30,7 @@ IMAGE = "minion.qcow2"
 @pytest.fixture(scope="module")
 def host() -> Iterator[LibvirtHost]:
     if os.geteuid() != 0 or not shutil.which("libvirtd"):
-        pytest.skip("needs root and libvirtd")
+        missing("needs root and libvirtd")
     directory = Path(tempfile.mkdtemp(prefix="lv-"))
     try:
         with running(directory) as host:

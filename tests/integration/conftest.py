@@ -6,11 +6,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import equipment
 from tests.integration.libvirt_host import LibvirtHost, running
 from tests.integration.libvirt_lab import Lab
 from tests.integration.openstack_moments import Crossing, between
@@ -22,6 +23,11 @@ __all__ = ["lab_clouds", "new_cloud", "new_fake_cloud", "old_cloud", "old_fake_c
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     clouds.mark(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return equipment.unskipped((yield))
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.equipment import missing
 from tests.lab import ceph_clouds, content, identity, install, places
 from tests.lab.cloud import Cloud
 from tests.lab.places import LAB, PASSWORD, REGION
@@ -114,7 +115,7 @@ def running(names: Collection[str]) -> Iterator[Mapping[str, LabCloud]]:
 def lab_clouds(request: pytest.FixtureRequest) -> Iterator[Mapping[str, LabCloud]]:
     """Every cloud that the chosen tests want, by its name."""
     if not possible():
-        pytest.skip("the OpenStack lab needs root on Debian")
+        missing("the OpenStack lab needs root on Debian")
     wanted = {CLOUDS[name] for item in request.session.items for name in fixtures_of(item) if name in CLOUDS}
     with running(wanted) as clouds:
         yield clouds
