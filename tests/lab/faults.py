@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import re
+import ssl
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -70,9 +71,9 @@ class _CutError(Exception):
 
 
 class Proxy:
-    """Before one service. ``seen``: all requests that are over."""
+    """Before one service. ``seen``: all requests that are over. ``tls``: it speaks HTTPS, as ``localhost``."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.target = port
         self.faults: list[Fault] = []
         self.seen: list[Seen] = []
@@ -84,11 +85,15 @@ class Proxy:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.place = ("https", "localhost") if tls else ("http", "127.0.0.1")
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        scheme, host = self.place
+        return f"{scheme}://{host}:{self._server.server_port}"
 
     def add(self, method: str, path: str, **fault: Any) -> Fault:
         """Let a fault wait for its requests; it is given back so that a test can see whether it was met."""
@@ -181,6 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _forward(self, upstream: http.client.HTTPConnection, fault: Fault | None) -> None:
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
+        headers["X-Forwarded-Proto"] = self.owner.place[0]  # for the links in answers
         cut = fault.cut_after if fault else None
         has_body = "content-length" in self.headers or self._chunked
         body = _cut(self._noted(self._body()), cut if has_body else None) if has_body else None
@@ -252,14 +258,16 @@ def _cut(pieces: Iterator[bytes], after: int | None) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def proxied(cloud: LabCloud, *services: str, region: str | None = None) -> Iterator[Mapping[str, Proxy]]:
+def proxied(
+    cloud: LabCloud, *services: str, region: str | None = None, tls: ssl.SSLContext | None = None
+) -> Iterator[Mapping[str, Proxy]]:
     """Proxies before these services (nova, cinder, glance ...), and a region that leads to them, called as
     ``faulty_region`` tells unless ``region`` names it.
 
     The other services of the region are the real ones. Needs the admin; everything is removed afterwards.
     """
     with contextlib.ExitStack() as stack:
-        proxies = {name: stack.enter_context(Proxy(cloud.cloud.spec.port(name)).running()) for name in services}
+        proxies = {name: stack.enter_context(Proxy(cloud.cloud.spec.port(name), tls).running()) for name in services}
         stack.enter_context(_region(cloud, proxies, region or faulty_region(cloud)))
         yield proxies
 

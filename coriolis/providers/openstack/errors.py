@@ -43,10 +43,11 @@ def classify(error: Exception, doing: str) -> ProviderError:
     """The provider error for what a service said while ``doing``."""
     status, text = status_of(error), _text(error)
     if status is not None:
-        kind = _BY_STATUS.get(status, Unavailable if status >= 500 else Invalid)
+        meant = 401 if status == 404 and _of_a_token(error) else status
+        kind = _BY_STATUS.get(meant, Unavailable if status >= 500 else Invalid)
         if status == 403 and _QUOTA in text.lower():
             kind = Conflict
-        cure = _CURES.get(status, "") if kind is Unauthorized else ""
+        cure = _CURES.get(meant, "") if kind is Unauthorized else ""
         if kind is Conflict and _QUOTA in text.lower():
             cure = _QUOTA_CURE
         said = f"{doing}: {text} (HTTP {status}{_of(error, status)}){cure}"
@@ -62,6 +63,11 @@ def classify(error: Exception, doing: str) -> ProviderError:
     if isinstance(error, sdk.ConfigException | keystone.OptionError | keystone.MissingRequiredOptions):
         return Invalid(f"{doing}: {text}")
     return Unavailable(f"{doing}: {text}")
+
+
+def _of_a_token(error: Exception) -> bool:
+    """Keystone does not find an application credential, or a trust, that has ended. What we looked for is not gone."""
+    return urlsplit(str(getattr(error, "url", None) or "")).path.endswith("/auth/tokens")
 
 
 def _text(error: Exception) -> str:

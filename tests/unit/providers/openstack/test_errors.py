@@ -52,6 +52,8 @@ def test_what_a_service_answers(status: int, text: str, kind: type[ProviderError
         (keystone.SSLError("self-signed"), Unauthorized),
         (keystone.EndpointNotFound("no volumev3"), Gone),
         (keystone.Unauthorized("wrong password"), Unauthorized),
+        (keystone.NotFound("no application credential", url="http://cloud/v3/auth/tokens"), Unauthorized),
+        (keystone.NotFound("no such image", url="http://cloud/v2/images/1"), Gone),
         (keystone.InternalServerError("oops"), Unavailable),
         (sdk.DuplicateResource("two networks"), Conflict),
         (sdk.NotFoundException("no image"), Gone),
