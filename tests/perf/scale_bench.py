@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +37,7 @@ _FEW = 10  # instances of the smaller job are the tenth part
 _LIMIT_SECONDS = 7200.0
 _LISTS_KEPT = 0.05  # of an instance: one a minute, whatever the number of instances
 INTO_THE_CLOUD = {"network_map": {content.NETWORK: content.NETWORK}, "storage_mappings": {"default": "fast"}}
+_KEEPING_NOTHING = {"destination_environment": {"verification": "none"}}
 Row = dict[str, Any]
 
 
@@ -57,20 +58,27 @@ class Spent:
     def lists(self) -> int:
         return counted(self.calls)[Kind.LIST]
 
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{kind} {self.each(kind):.1f}" for kind in Kind)
+        seconds = self.seconds / self.instances
+        return f"{self.instances} instances, {seconds:.1f} s and {self.each():.1f} calls each: {kinds}"
+
 
 class Desk:
     """Asks a standalone to work on the servers of a fleet. ``cloud``, ``nowhere``: destinations."""
 
     def __init__(self, running: Running, ships: Fleet) -> None:
         self._client, self._cloud = running.client, ships.cloud.cloud
-        self.origin, self.cloud = (self._endpoint("openstack", dict(ships.info)) for _ in range(2))
-        self.nowhere = self._endpoint("null", {})
+        self.origin, self.cloud = (self.endpoint("openstack", ships.info) for _ in range(2))
+        self.nowhere = self.endpoint("null", {})
 
-    def _endpoint(self, kind: str, info: Row) -> str:
-        return str(self._client.create_endpoint(name=kind, type=kind, connection_info=info).id)
+    def endpoint(self, kind: str, info: Mapping[str, Any]) -> str:
+        return str(self._client.create_endpoint(name=kind, type=kind, connection_info=dict(info)).id)
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         answer = self._client.request(path, method, json=body)
+        if not answer.ok:
+            raise RuntimeError(answer.text)
         return answer.json() if answer.content else None
 
     def listed(self) -> tuple[Sequence[str], Spent]:
@@ -78,6 +86,11 @@ class Desk:
         with self._spending() as spent:
             found = self.ask("GET", f"/endpoints/{self.origin}/instances")["instances"]
         return [one["id"] for one in found], spent(len(found))
+
+    def page(self, *, limit: int, marker: str | None) -> Sequence[str]:
+        """Ids of the servers after ``marker``."""
+        query = f"limit={limit}" + (f"&marker={marker}" if marker else "")
+        return [one["id"] for one in self.ask("GET", f"/endpoints/{self.origin}/instances?{query}")["instances"]]
 
     def planned(self, ids: Sequence[str], destination: str, **more: Any) -> Spent:
         """What a migration would do. :raises RuntimeError: it is not possible"""
@@ -90,11 +103,12 @@ class Desk:
                     raise RuntimeError(f"it is not possible: {plan['concerns']}, {blocked[:1]}")
         return spent(len(ids))
 
-    def migrated(self, jobs: Sequence[Sequence[str]]) -> Spent:
-        """By jobs of these instances, from the first request until all have completed."""
+    def migrated(self, jobs: Sequence[Sequence[str]], destination: str | None = None, **more: Any) -> Spent:
+        """By jobs of these instances, from the first request until all have completed; to nowhere, unless said."""
+        where = (self.nowhere, _KEEPING_NOTHING) if destination is None else (destination, more)
         with self._spending() as spent:
             with ThreadPoolExecutor(8) as pool:
-                made = set(pool.map(self._migrate, jobs))
+                made = set(pool.map(lambda ids: self._migrate(ids, *where), jobs))
             self._await()
         ended = [one for one in self._client.migrations(limit=1000) if one.id in made]
         failed = [one.id for one in ended if one.status != "COMPLETED"]
@@ -107,8 +121,8 @@ class Desk:
         tasks = [task for job in jobs for task in self.ask("GET", f"/migrations/{job}")["migration"]["tasks"]]
         return [f"{task['task_type']}: {task['exception_details']}" for task in tasks if task.get("exception_details")]
 
-    def _migrate(self, ids: Sequence[str]) -> str:
-        order = self._order(ids, self.nowhere, destination_environment={"verification": "none"})  # nothing is kept
+    def _migrate(self, ids: Sequence[str], destination: str, more: Mapping[str, Any]) -> str:
+        order = self._order(ids, destination, **more)
         return str(self.ask("POST", "/migrations", {"migration": order})["migration"]["id"])
 
     def _order(self, ids: Sequence[str], destination: str, **more: Any) -> Row:

@@ -85,7 +85,8 @@ def standalone(providers: str = "null_definition", log: Path | None = None) -> I
         config, state = Path(folder) / "coriolis.conf", Path(folder) / "state"
         config.write_text(
             (f"[DEFAULT]\ndebug = true\nlog_file = {log}\n" if log else "") + f"[metrics]\nlisten_port = {port}\n"
-            f"[engine]\ntasks_per_endpoint = 1000\n[worker]\nslots = 16\nproviders = {providers}\n"
+            "[api]\nprovider_call_timeout_seconds = 600\n[engine]\ntasks_per_endpoint = 1000\n"
+            f"[worker]\nslots = 16\nproviders = {providers}\n"
         )
         command = [Path(sys.executable).with_name("coriolis-standalone"), "--config-file", config]
         process = subprocess.Popen(
