@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,14 +138,17 @@ def retry(db: Database, caller: Caller, deployment_id: str) -> Action:
     """Deploys the instances once more that the deployment has not completed.
 
     :raises NotFound: no such deployment in the caller's project, or its transfer is gone
-    :raises InvalidState: something of the transfer is running, or there is nothing to retry
+    :raises InvalidState: something of the transfer is running, there is nothing to retry, or the disks that would be
+        deployed hold no single point in time any more
     """
 
     def use(conn: Connection) -> Action:
         row = actions.get(conn, deployment_id, caller.scope, actions.DEPLOYMENT)
-        transfers.idle(conn, caller, row.replica_of, "deploy")
+        transfer = transfers.idle(conn, caller, row.replica_of, "deploy")
         last = executions.latest(conn, [row.id])[row.id]
         left = jobs.left_over(conn, row, last)
+        if not row.clone_disks:
+            check_replicas(conn, transfer, positions=left)
         platforms = jobs.platforms_of(conn, row, last)
         run = jobs.Run(
             type=TYPE,
@@ -183,13 +186,18 @@ def delete(db: Database, caller: Caller, deployment_id: str) -> None:
     db.write(use)
 
 
-def check_replicas(conn: Connection, transfer: Action, *, force: bool) -> None:
-    """:raises InvalidState: a machine has no disks, or not a whole point in time (and ``force`` is not given)"""
+def check_replicas(
+    conn: Connection, transfer: Action, *, force: bool = False, positions: Collection[int] | None = None
+) -> None:
+    """``positions``: of the machines that count, otherwise all.
+
+    :raises InvalidState: a machine has no disks, or not a whole point in time (and ``force`` is not given)
+    """
     if not force and not executions.has_completed(conn, transfer.id, _REPLICATION):
         raise InvalidState("No execution of the transfer has been completed yet: execute it first, or use force.")
     found = {one.position: one for one in replicas.of_transfer(conn, transfer.id)}
-    for position, name in enumerate(transfer.instances):
-        one = found.get(position)
+    for position in range(len(transfer.instances)) if positions is None else positions:
+        name, one = transfer.instances[position], found.get(position)
         if one is None or one.volumes is None or one.vm is None:
             raise InvalidState(f"The transfer has no disks of the instance '{name}': execute it first.")
         if not one.complete and not force:

@@ -302,7 +302,7 @@ def test_disks_on_which_a_machine_may_have_run_are_copied_anew(rig: Rig, desk: D
     known = rig.db.write(lambda conn: journals.take_over(conn, transfer.id, name, "copy", now))
     rig.db.write(lambda conn: journals.append(conn, known, journals.Piece(offset=0, size=1, data=b"x"), now))
     desk.failing = {"finalize"}
-    deploy(rig, transfer, clone_disks=False)
+    failed = deploy(rig, transfer, clone_disks=False)
     desk.run()
     one = replica_of(rig, transfer)
     assert (one.volumes, one.complete, one.digest) == (before.volumes, False, None)
@@ -313,6 +313,8 @@ def test_disks_on_which_a_machine_may_have_run_are_copied_anew(rig: Rig, desk: D
     assert rig.db.read(journals.read, emptied, 0) == []
     with pytest.raises(InvalidState, match="started on them"):
         deploy(rig, transfer, clone_disks=False)
+    with pytest.raises(InvalidState, match="started on them"):
+        deployments.retry(rig.db, CALLER, failed.id)
     desk.failing = set()
     execute(rig, transfer)
     desk.run()
