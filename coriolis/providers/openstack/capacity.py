@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from openstack import exceptions
-
 from coriolis.providers.api import Concern, Context, PlannedDisk, ProviderError
 from coriolis.providers.openstack.connection import Cloud
-from coriolis.providers.openstack.errors import translated
 from coriolis.providers.openstack.flavors import Flavor
 from coriolis.providers.openstack.kept import listed
+from coriolis.providers.openstack.quotas import fetched
 from coriolis.providers.openstack.storage import list_types
 
 _ADMIN = "admin"
@@ -113,24 +111,22 @@ def _asked(cloud: Cloud, service: str, what: str, ask: Callable[[], Any], contex
         except ProviderError as error:
             return {"why_not": error.message}
 
-    found: dict[str, Any] = listed(cloud, service, what, safely, context, has=lambda _: True)
+    try:
+        found: dict[str, Any] = listed(cloud, service, what, safely, context, has=lambda _: True)
+    except ProviderError as error:  # somebody else waits for it already
+        return {"why_not": error.message}
     return found
 
 
 def _storage(cloud: Cloud) -> dict[str, Any]:
     types = {str(one.name): (one.extra_specs or {}).get(_BACKEND) for one in list_types(cloud)}
-    pools = _get(cloud.cinder, "/scheduler-stats/get_pools?detail=true", "asking for the pools of block storage")
+    path = "/scheduler-stats/get_pools?detail=true"
+    pools = fetched(lambda: cloud.cinder, path, "asking for the pools of block storage")
     return {"backends": {name: str(backend) for name, backend in types.items() if backend}, "pools": pools["pools"]}
 
 
 def _has_host(cloud: Cloud, wanted: str) -> bool:
     path = "/allocation_candidates?" + urlencode({"resources": wanted, "limit": 1})
-    answer = _get(cloud.sdk.placement, path, "asking Placement for a host", microversion=_LIMIT_MICROVERSION)
+    doing = "asking Placement for a host"
+    answer = fetched(lambda: cloud.sdk.placement, path, doing, microversion=_LIMIT_MICROVERSION)
     return bool(answer["allocation_requests"])
-
-
-def _get(service: Any, path: str, doing: str, **more: Any) -> dict[str, Any]:
-    with translated(doing):
-        answer = service.get(path, **more)
-        exceptions.raise_from_response(answer)
-        return dict(answer.json())

@@ -27,6 +27,7 @@ _BY_STATUS: dict[int, type[ProviderError]] = {
 #: HTTP status -> what can be done about it.
 _CURES = {
     401: "; the credentials are wrong, or have ended: give others, or start again",
+    404: "; the credentials are wrong, or have ended, or auth_url has a wrong path",
     403: "; the credentials lack the right to do this",
 }
 _QUOTA = "quota"  # services answer 403, 409 or 413 when a quota is used up, and say so only in the text
@@ -47,7 +48,7 @@ def classify(error: Exception, doing: str) -> ProviderError:
         kind = _BY_STATUS.get(meant, Unavailable if status >= 500 else Invalid)
         if status == 403 and _QUOTA in text.lower():
             kind = Conflict
-        cure = _CURES.get(meant, "") if kind is Unauthorized else ""
+        cure = _CURES.get(status, "") if kind is Unauthorized else ""
         if kind is Conflict and _QUOTA in text.lower():
             cure = _QUOTA_CURE
         said = f"{doing}: {text} (HTTP {status}{_of(error, status)}){cure}"

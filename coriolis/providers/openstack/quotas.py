@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from openstack import exceptions
 
-from coriolis.providers.api import Concern, Need, Unauthorized
+from coriolis.providers.api import Concern, Gone, Need, Unauthorized
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
 
@@ -86,25 +86,25 @@ class Room:
 
 def check_quotas(cloud: Cloud, needs: Needs, *, code: str, minion: Needs | None = None, minions: int = 0) -> Room:
     """A concern of that ``code`` for each quota without room, and a plain one where a service does not let us ask.
-    ``minion``: what each of so many ``minions`` takes, before all else or beside it."""
+    ``minion``: what each of so many ``minions`` takes for a while."""
     room = Room()
-    passing = minion if minion is not None and minions else Needs()
-    least, most = needs | passing, needs | passing * minions
+    one = minion if minion is not None and minions else Needs()
+    most = needs | one * minions
     asked = (
-        ("compute", needs.compute, least.compute, most.compute, compute_quotas),
-        ("block storage", needs.volume, least.volume, most.volume, volume_quotas),
-        ("network", needs.network, least.network, most.network, network_quotas),
+        ("compute", needs.compute, one.compute, most.compute, compute_quotas),
+        ("block storage", needs.volume, one.volume, most.volume, volume_quotas),
+        ("network", needs.network, one.network, most.network, network_quotas),
     )
-    for service, stays, wanted, at_once, ask in asked:
+    for service, stays, of_a_minion, at_once, ask in asked:
         if not any(at_once.values()):
             continue
         try:
             quotas = ask(cloud)
-        except Unauthorized:
+        except (Unauthorized, Gone):  # Neutron may lack the extension
             message = f"the {service} quotas are not checked: {cloud.name} does not let us read them"
             room.concerns.append(Concern(code="openstack.quota_unknown", message=message))
             continue
-        room.concerns += lacking(service, quotas, wanted, at_once, code=code)
+        room.concerns += lacking(service, quotas, stays, of_a_minion, at_once, code=code)
         room.limited += limited(service, quotas, stays)
     return room
 
@@ -122,18 +122,23 @@ def lacking(
     service: str,
     quotas: Mapping[str, Quota],
     needed: Mapping[str, int],
-    at_once: Mapping[str, int] | None = None,
+    of_a_minion: Mapping[str, int],
+    at_once: Mapping[str, int],
     *,
     code: str,
 ) -> list[Concern]:
-    """What there is no room for: blocking, unless only for what is needed when all disks are moved ``at_once``."""
+    """What there is no room for. That of minions is needed for a while only, and others may end: it is blocking when
+    the quota is too small for one, otherwise a plain concern when it is for those of all disks ``at_once``."""
     found = []
-    for name, most in sorted((at_once or needed).items()):
-        quota, least = quotas.get(name), needed.get(name, 0)
+    for name, most in sorted(at_once.items()):
+        quota, stays, one = quotas.get(name), needed.get(name, 0), of_a_minion.get(name, 0)
         if quota is None or quota.free is None or most <= quota.free:
             continue
-        blocking = least > quota.free
-        wanted = f"{least} needed" if blocking else f"{most} needed for the minions of all disks at the same time"
+        blocking = stays > quota.free or one > quota.limit
+        if stays > quota.free:
+            wanted = f"{stays} needed"
+        else:
+            wanted = f"{one} needed for a minion, {most} when all disks are moved at the same time"
         free_some = "" if name in _OF_EACH else "free some, or "
         message = (
             f"{service} quota {name} of the project is too small: {wanted}, {quota.used} of {quota.limit} used; "
@@ -145,7 +150,7 @@ def lacking(
 
 def compute_quotas(cloud: Cloud) -> dict[str, Quota]:
     """instances, cores, ram. Source: GET /limits of Nova, which a reader may ask."""
-    limits = _get(cloud.sdk.compute, "/limits", "limits", "reading the compute limits")["absolute"]
+    limits = fetched(lambda: cloud.sdk.compute, "/limits", "reading the compute limits")["limits"]["absolute"]
     return {
         name: Quota(limit=int(limits[most]), used=int(limits[used]))
         for name, most, used in (
@@ -160,28 +165,34 @@ def volume_quotas(cloud: Cloud) -> dict[str, Quota]:
     """volumes, snapshots, gigabytes, these by type (``gigabytes_fast``), and per_volume_gigabytes. Source: GET
     /os-quota-sets of Cinder."""
     path = f"/os-quota-sets/{cloud.project_id}?usage=True"
-    return read_usage(_get(cloud.cinder, path, "quota_set", "reading the quotas of block storage"), "in_use")
+    answer = fetched(lambda: cloud.cinder, path, "reading the quotas of block storage")
+    return read_usage(answer["quota_set"], "in_use")
 
 
 def network_quotas(cloud: Cloud) -> dict[str, Quota]:
     """port, floatingip, security_group ... Source: GET /quotas/{project}/details of Neutron."""
     path = f"/quotas/{cloud.project_id}/details"
-    return read_usage(_get(cloud.sdk.network, path, "quota", "reading the network quotas"), "used")
+    answer = fetched(lambda: cloud.sdk.network, path, "reading the network quotas")
+    return read_usage(answer["quota"], "used")
 
 
 def read_usage(body: Mapping[str, Any], used: str) -> dict[str, Quota]:
     """Quotas of a body with ``limit``, ``used`` under the name that is given, and ``reserved`` of each."""
     return {
-        name: Quota(limit=int(entry["limit"]), used=int(entry[used]) + int(entry.get("reserved") or 0))
+        name: Quota(limit=int(entry["limit"]), used=int(entry.get(used) or 0) + int(entry.get("reserved") or 0))
         for name, entry in body.items()
         if isinstance(entry, Mapping) and "limit" in entry
     }
 
 
-def _get(service: Any, path: str, key: str, doing: str) -> dict[str, Any]:
+def fetched(service: Callable[[], Any], path: str, doing: str, **more: Any) -> dict[str, Any]:
+    """What a service answers. ``service``: its proxy, which may have to find out first what the service can.
+
+    :raises ProviderError: it does not answer, or refuses
+    """
     with translated(doing):
-        answer = service.get(path)
+        answer = service().get(path, **more)
         if answer.status_code == _FORBIDDEN:  # its text has the word quota, as that of one that is used up
             raise Unauthorized(f"{doing}: the credentials lack the right to do this")
         exceptions.raise_from_response(answer)
-        return dict(answer.json()[key])
+        return dict(answer.json())

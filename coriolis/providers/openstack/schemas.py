@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from coriolis.providers.api import COPY_OPTIONS, VERIFY_OPTIONS, connection_schema
-from coriolis.providers.openstack.hardware import CHOICES
+from coriolis.providers.openstack.hardware import CHOICES, DEFAULT
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 #: How bytes leave and enter a cloud; ``auto`` takes the first that is possible, in this order.
@@ -106,8 +106,9 @@ _MINION_FIELDS: dict[str, Any] = {
 _HARDWARE: dict[str, Any] = {
     choice.option: _text(
         choice.title,
-        f"{choice.name} of the boot volume. Default: as at an OpenStack source, otherwise the cloud's own",
-        enum=list(choice.values),
+        f"{choice.name} of the boot volume; {DEFAULT}: the cloud's own. Not given: as at an OpenStack source, "
+        "otherwise the cloud's own",
+        enum=[*choice.values, DEFAULT],
     )
     for choice in CHOICES
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import requests
+from openstack import exceptions
 
 from coriolis.providers.api import Context, PlannedDisk
 from coriolis.providers.openstack.capacity import Pool, capacity_concerns, read_pools, resources, too_full
@@ -112,6 +113,22 @@ def test_an_administrator_is_warned(cloud: Any, codes: list[str], tmp_path: Path
         assert not any(one.blocking for one in found)
     once = [] if "member" in cloud.roles else ["/scheduler-stats/get_pools", "/allocation_candidates"]
     assert cloud.asked == once
+
+
+class _NoPlacement:
+    block_storage = compute = SimpleNamespace(get_endpoint=lambda: "http://cinder")
+
+    @property
+    def placement(self) -> Any:
+        raise exceptions.NotSupported("The placement service exists but does not have any supported versions.")
+
+
+def test_a_placement_that_cannot_be_reached_stops_no_plan(tmp_path: Path) -> None:
+    cloud: Any = _Cloud()
+    cloud.sdk = _NoPlacement()
+    (found,) = capacity_concerns(cloud, [DISK], FLAVOR, Context(log=logging.getLogger(), scratch=tmp_path))
+    assert (found.code, found.blocking) == ("openstack.capacity_unknown", False)
+    assert "hosts" in found.message
 
 
 def test_nothing_is_asked_for_nothing(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_quotas_without_room_are_named() -> None:
         "ram": Quota(limit=-1, used=10**6),
     }
     needed = {"cores": 2, "instances": 1, "ram": 1024, "unheard_of": 3}
-    (found,) = lacking("compute", quotas, needed, code="openstack.quota")
+    (found,) = lacking("compute", quotas, needed, {}, needed, code="openstack.quota")
     assert found.code == "openstack.quota"
     assert found.blocking
     assert "compute quota cores" in found.message
@@ -105,25 +105,27 @@ def test_quotas_without_room_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("used", "code"),
+    ("limit", "used", "blocking"),
     [
-        (7, None),  # room for the minions of three disks
-        (8, False),
-        (9, False),
-        (10, True),  # not for one
+        (10, 4, None),  # room for the minions of three disks
+        (10, 5, False),
+        (10, 10, False),  # others may end
+        (2, 0, False),
+        (1, 0, True),  # never for one
+        (-1, 99, None),
     ],
 )
-def test_minions_of_all_disks_at_once_are_a_warning(used: int, code: bool | None) -> None:
-    quotas = {"instances": Quota(limit=10, used=used)}
-    found = lacking("compute", quotas, {"instances": 1}, {"instances": 3}, code="openstack.quota")
-    assert [one.blocking for one in found] == ([] if code is None else [code])
-    assert all("at the same time" in one.message for one in found if not one.blocking)
+def test_what_minions_need_for_a_while_is_a_warning(limit: int, used: int, blocking: bool | None) -> None:
+    quotas = {"cores": Quota(limit=limit, used=used)}
+    found = lacking("compute", quotas, {}, {"cores": 2}, {"cores": 6}, code="openstack.quota")
+    assert [one.blocking for one in found] == ([] if blocking is None else [blocking])
+    assert all("2 needed for a minion, 6 when all disks are moved at the same time" in one.message for one in found)
 
 
 def test_the_largest_volume_is_no_sum() -> None:
     quotas = {"per_volume_gigabytes": Quota(limit=40, used=0)}
     needed = volume_needs([(None, 30), (None, 50)])
-    (found,) = lacking("block storage", quotas, needed, code="openstack.quota")
+    (found,) = lacking("block storage", quotas, needed, {}, needed, code="openstack.quota")
     assert found.blocking
     assert "50 needed, 0 of 40 used; ask an administrator" in found.message
     assert limited("block storage", quotas, needed) == []
@@ -136,8 +138,8 @@ def test_minions_come_before_the_server() -> None:
 
 
 def test_what_is_reserved_counts_as_used() -> None:
-    body = {"id": "project", "volumes": {"limit": 10, "in_use": 3, "reserved": 2}}
-    assert read_usage(body, "in_use") == {"volumes": Quota(limit=10, used=5)}
+    body = {"id": "project", "volumes": {"limit": 10, "in_use": 3, "reserved": 2}, "groups": {"limit": 5}}
+    assert read_usage(body, "in_use") == {"volumes": Quota(limit=10, used=5), "groups": Quota(limit=5, used=0)}
 
 
 TWO = {"volumes": 2, "gigabytes": 5, "per_volume_gigabytes": 3}
