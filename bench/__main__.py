@@ -123,8 +123,10 @@ def environment() -> dict[str, Any]:
     }
 
 
-def document(rows: list[Row]) -> str:
+def document(rows: list[Row], before: str = "") -> str:
+    """The page. ``before``: the page so far, of which the parts stay that have no row."""
     about = environment()
+    kept = _sections(before)
     lines = [
         "============",
         "Measurements",
@@ -136,16 +138,29 @@ def document(rows: list[Row]) -> str:
         "",
         f"Measured on {about['cores']} cores, Python {about['python']}.",
     ]
-    for part in dict.fromkeys(row["part"] for row in rows):
-        lines += _table(part, [row for row in rows if row["part"] == part])
+    for part in PARTS:
+        mine = [row for row in rows if row["part"] == part]
+        lines += _table(part, mine) if mine else kept.get(part, [])
     return "\n".join(lines) + "\n"
+
+
+def _title(part: str) -> str:
+    return part.replace("-", " ").capitalize()
+
+
+def _sections(page: str) -> dict[str, list[str]]:
+    """The lines of each part of a page."""
+    parts, lines = {_title(part): part for part in PARTS}, page.splitlines()
+    starts = [at for at, line in enumerate(lines[:-1]) if line in parts and set(lines[at + 1]) == {"="}]
+    ends = [*(start - 1 for start in starts[1:]), len(lines)]
+    return {parts[lines[start]]: ["", *lines[start:end]] for start, end in zip(starts, ends, strict=False)}
 
 
 def _table(part: str, rows: list[Row]) -> list[str]:
     """``load``: the longest queue of processes seen at the end of a measurement, which is ours alone if it is about
     the number of cores."""
     times, loads = sorted(row["measured_at"] for row in rows), [row["load"] for row in rows]
-    title = part.replace("-", " ").capitalize()
+    title = _title(part)
     lines = ["", title, "=" * len(title), ""]
     lines += [f"{times[0]} to {times[-1]}; load average of the machine {min(loads)} to {max(loads)}.", ""]
     lines += [".. list-table::", "   :header-rows: 1", "   :widths: 46 9 9 9 9 9 9", ""]
@@ -168,7 +183,7 @@ def main() -> int:
     finally:
         show(report.new, console)
         if arguments.document:
-            PAGE.write_text(document(report.rows))
+            PAGE.write_text(document(report.rows, PAGE.read_text()))
     missed = [row["name"] for row in report.new if row["holds"] is False]
     return 1 if missed and not arguments.quick else 0  # sizes of a quick run are too small to judge
 
