@@ -147,8 +147,7 @@ def retry(db: Database, caller: Caller, deployment_id: str) -> Action:
         transfer = transfers.idle(conn, caller, row.replica_of, "deploy")
         last = executions.latest(conn, [row.id])[row.id]
         left = jobs.left_over(conn, row, last)
-        if not row.clone_disks:
-            check_replicas(conn, transfer, positions=left)
+        check_replicas(conn, transfer, positions=left)
         platforms = jobs.platforms_of(conn, row, last)
         run = jobs.Run(
             type=TYPE,
@@ -203,7 +202,8 @@ def check_replicas(
         if not one.complete and not force:
             raise InvalidState(
                 f"The disks of the instance '{name}' hold no single point in time, since an execution did not complete "
-                "them, or a machine was started on them and given up: execute the transfer again, or use force."
+                "them, a machine was started on them and given up, or they do not hold what was copied to them: "
+                "execute the transfer again, or use force."
             )
 
 

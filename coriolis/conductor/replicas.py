@@ -16,9 +16,11 @@ from sqlalchemy.engine import Connection
 
 from coriolis.domain.journal_name import name_of
 from coriolis.domain.model import ExecutionState, Role, Task, TaskState
-from coriolis.domain.recipes.deploy import DEPLOY_IN_PLACE
+from coriolis.domain.recipe import Step
+from coriolis.domain.recipes.deploy import DEPLOY_CLONES, DEPLOY_IN_PLACE
 from coriolis.domain.recipes.steps import FINALIZE
 from coriolis.domain.recipes.transfer import DELETE_DISKS, FORGET_SOURCE, REPLICATE
+from coriolis.domain.retry import MISMATCH
 from coriolis.store import actions, executions, journals, outputs
 from coriolis.store import replicas as rows
 from coriolis.store.rows import Execution, Replica
@@ -26,7 +28,7 @@ from coriolis.store.rows import Execution, Replica
 Key = tuple[str, int]
 End = tuple[ExecutionState, tuple[Task, ...]]
 
-_WRITERS = frozenset({REPLICATE.name, DELETE_DISKS.name, FORGET_SOURCE.name, DEPLOY_IN_PLACE.name})
+_WRITERS = frozenset({REPLICATE.name, DELETE_DISKS.name, FORGET_SOURCE.name, DEPLOY_IN_PLACE.name, DEPLOY_CLONES.name})
 
 
 def settle(conn: Connection, ended: Mapping[Key, End], now: dt.datetime) -> None:
@@ -52,15 +54,32 @@ def settle(conn: Connection, ended: Mapping[Key, End], now: dt.datetime) -> None
             if state is ExecutionState.COMPLETED:
                 rows.hand_over(conn, *place, ("volume",), now)
                 left.append(dataclasses.replace(known, volumes=None, complete=False, digest=None))
-            elif any(task.kind == FINALIZE.kind and task.role is Role.WORK and task.epoch > 0 for task in tasks):
+            elif _has_begun(FINALIZE, tasks) or _differs(tasks):
                 # The machine may have run, and written what no journal knows.
-                journals.empty(conn, known.transfer_id, _names(known, known.volumes or ()), now)
-                left.append(dataclasses.replace(known, complete=False, digest=None))
+                left.append(_unknown(conn, known))
+        elif run.recipe == DEPLOY_CLONES.name:
+            if state is not ExecutionState.COMPLETED and _differs(tasks):
+                left.append(_unknown(conn, known))
         else:
             left.append(dataclasses.replace(known, complete=known.complete and state is ExecutionState.COMPLETED))
     found = _still_there(conn, left)
     rows.put(conn, [dataclasses.replace(one, updated_at=now) for one in found])
     _forget_journals(conn, before, found)
+
+
+def _has_begun(step: Step, tasks: Sequence[Task]) -> bool:
+    return any(task.kind == step.kind and task.role is Role.WORK and task.epoch > 0 for task in tasks)
+
+
+def _differs(tasks: Sequence[Task]) -> bool:
+    """Whether volumes were found to hold other bytes than were copied to them."""
+    return any(task.error is not None and task.error.code == MISMATCH for task in tasks)
+
+
+def _unknown(conn: Connection, known: Replica) -> Replica:
+    """The same, of whose bytes nothing is known: no journal holds any more."""
+    journals.forget_some(conn, known.transfer_id, _names(known, known.volumes or ()))
+    return dataclasses.replace(known, complete=False, digest=None, era=known.era + 1)
 
 
 def _forget_journals(conn: Connection, before: Mapping[Key, Replica], after: Sequence[Replica]) -> None:
@@ -75,7 +94,7 @@ def _forget_journals(conn: Connection, before: Mapping[Key, Replica], after: Seq
 
 def _names(replica: Replica, volumes: Sequence[Mapping[str, Any]]) -> list[str]:
     """Of the journals of these volumes."""
-    return [name_of(replica.instance, volume["disk_id"], volume["ref"]) for volume in volumes]
+    return [name_of(replica.instance, one["disk_id"], one["ref"], replica.era) for one in volumes]
 
 
 def _nothing(place: Key, tasks: Sequence[Task], now: dt.datetime) -> Replica:

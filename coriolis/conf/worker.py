@@ -64,9 +64,7 @@ OPTS: tuple[cfg.Opt, ...] = (
         "mirror_journals",
         default=True,
         help="Keep copy journals with the conductor too, so that another worker goes on with a copy whose worker is "
-        "lost: 64 bytes per MiB of disk in the database. Without it, such a copy reads and compares everything again, "
-        "and a replica on which a machine was started in place, and given up, must be made anew: delete the disks of "
-        "the transfer.",
+        "lost: 64 bytes per MiB of disk in the database. Without it, such a copy begins anew.",
     ),
     cfg.IntOpt(
         "journal_days",

@@ -7,7 +7,8 @@ import hashlib
 import json
 
 
-def name_of(instance: str, disk: str, volume: str) -> str:
+def name_of(instance: str, disk: str, volume: str, era: int = 0) -> str:
     """Of the journal in its job: 64 hex digits. ``volume``: the platform's reference, since what is known of one volume
-    says nothing of another one."""
-    return hashlib.sha256(json.dumps([instance, disk, volume]).encode()).hexdigest()
+    says nothing of another one. ``era``: that of the replica."""
+    parts = [instance, disk, volume, era] if era else [instance, disk, volume]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

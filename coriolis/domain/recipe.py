@@ -21,7 +21,7 @@ from coriolis.domain.model import RetryPolicy, Side
 
 PREVIOUS = "@prev"
 REPLICA = "@replica"
-SEEDS = frozenset({"vm", "layout", "volumes", "snapshot", "digest"})  # what a replica may hold
+SEEDS = frozenset({"vm", "layout", "volumes", "snapshot", "digest", "era"})  # what a replica may hold
 
 WORK_RETRY = RetryPolicy()
 COPY_RETRY = RetryPolicy(attempts=20, first_delay=5.0, lost_sessions=10)

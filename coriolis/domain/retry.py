@@ -11,6 +11,8 @@ EFFECTS_LEFT = "task.effects_left"
 STOPPED = "task.stopped"
 # The attempt's process was killed, or vanished: a request that it sent to a platform may still be carried out.
 DIED = "task.died"
+# A volume holds other bytes than were copied to it.
+MISMATCH = "data.mismatch"
 
 
 def delay(policy: RetryPolicy, failures: int, asked: float | None = None) -> float:

@@ -112,16 +112,6 @@ def replace(conn: Connection, head: Head, length: int, now: dt.datetime) -> None
     conn.execute(delete(journal_piece).where(*_pieces_of(head), journal_piece.c.generation <= head.generation))
 
 
-def empty(conn: Connection, replica_id: str, names: Sequence[str], now: dt.datetime) -> None:
-    """Drops what these journals of a job hold, and with the next turn what workers have of them. Two statements."""
-    mine = (journal.c.replica_id == replica_id, journal.c.name.in_(list(names)))
-    values = {"turn": journal.c.turn + 1, "generation": journal.c.generation + 1, "length": 0}
-    conn.execute(update(journal).where(*mine).values(**values, updated_at=now))
-    conn.execute(
-        delete(journal_piece).where(journal_piece.c.replica_id == replica_id, journal_piece.c.name.in_(list(names)))
-    )
-
-
 def forget(conn: Connection, replica_ids: Sequence[str]) -> None:
     """Removes all journals of these jobs. Two statements."""
     if not replica_ids:

@@ -132,7 +132,8 @@ class ExecutionInstance:
 
 @dataclass(frozen=True, kw_only=True)
 class Replica:
-    """What a transfer has of one machine. ``volumes`` None: nothing. ``digest`` is by disk."""
+    """What a transfer has of one machine. ``volumes`` None: nothing. ``digest`` is by disk. ``era``: counts how often
+    something else than a copy may have written the volumes; what journals of an earlier one say does not hold."""
 
     transfer_id: str
     position: int
@@ -145,6 +146,7 @@ class Replica:
     digest: dict[str, Json] | None
     execution_id: str | None
     updated_at: dt.datetime
+    era: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -177,6 +177,13 @@ replica = Table(
     Column("digest", Json(), comment="Disk to what its copy reported: digest and size"),
     Column("execution_id", _ID, comment="The execution that left it so"),
     Column("updated_at", Moment, nullable=False, comment="When it was last changed"),
+    Column(
+        "era",
+        Integer(),
+        nullable=False,
+        server_default="0",
+        comment="How often something else than a copy may have written the volumes: older journals say nothing",
+    ),
     comment="What the executions of a transfer have left of each machine",
     **_INNODB,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from coriolis import dataplane
 from coriolis.domain.errors import CoriolisError, Unavailable
-from coriolis.domain.retry import DIED
+from coriolis.domain.retry import DIED, MISMATCH
 from coriolis.providers.api import ProviderError
 from coriolis.rpc.messages import Error
 
@@ -24,7 +24,7 @@ _DATAPLANE: tuple[tuple[type[dataplane.DataplaneError], str], ...] = (
     (dataplane.SourceError, "data.source"),
     (dataplane.SinkError, "data.target"),
     (dataplane.Stalled, "data.stalled"),
-    (dataplane.Mismatch, "data.mismatch"),
+    (dataplane.Mismatch, MISMATCH),
     (dataplane.UnsafeImage, "data.unsafe_image"),
     (dataplane.InvalidImage, "data.invalid_image"),
     (dataplane.JournalBusy, "data.journal_busy"),

@@ -69,7 +69,12 @@ class Job:
     def journal(self, volume: Volume) -> Path:
         """Of this task's disk on that volume: what is known of one volume says nothing of another."""
         state, instance = self.settings.state_path, self.assign.instance
-        return journals.journal(state, self.replica, instance, self.item, volume.ref)
+        return journals.journal(state, self.replica, instance, self.item, volume.ref, self.era)
+
+    @property
+    def era(self) -> int:
+        """Of the replica: what journals of an earlier one say does not hold."""
+        return int(self.assign.inputs.get("era@replica") or 0)
 
     @property
     def replica(self) -> str:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where copy journals live: ``<state>/journals/<replica>/<instance>/<disk>~<volume>.journal``, and when they go.
+"""Where copy journals live: ``<state>/journals/<replica>/<instance>/<disk>~<volume>[~<era>].journal``, and when
+they go.
 
 The replica is the transfer whose disks they are, or the execution of a migration: a transfer's next execution goes on
-with them. The volume is in the name, since what is known of one volume says nothing of another one.
+with them. The volume is in the name, since what is known of one volume says nothing of another one, and so is the
+replica's era, when something else than a copy may have written the volume.
 """
 
 from __future__ import annotations
@@ -32,9 +34,10 @@ def instance_folder(state_path: Path, replica: str, instance: str) -> Path:
     return root(state_path) / _safe(replica) / _safe(instance)
 
 
-def journal(state_path: Path, replica: str, instance: str, disk: str, volume: str) -> Path:
+def journal(state_path: Path, replica: str, instance: str, disk: str, volume: str, era: int = 0) -> Path:
     """``volume``: the platform's reference of it."""
-    return instance_folder(state_path, replica, instance) / f"{_safe(disk)}~{_digest(volume)[:16]}.journal"
+    name = f"{_safe(disk)}~{_digest(volume)[:16]}{f'~{era}' if era else ''}.journal"
+    return instance_folder(state_path, replica, instance) / name
 
 
 def forget_instance(state_path: Path, replica: str, instance: str) -> None:

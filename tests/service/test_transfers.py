@@ -72,11 +72,11 @@ class Transfer:
     def end(self, execution_id: str) -> dict[str, Any]:
         return self.wait(f"{self.path}/executions/{execution_id}", "execution", "status")
 
-    def deploy(self, **more: Any) -> dict[str, Any]:
+    def deploy(self, *, state: str = "COMPLETED", **more: Any) -> dict[str, Any]:
         made = self.ask("POST", "/deployments", {"deployment": {"transfer_id": self.id, **more}})["deployment"]
-        return self.wait(f"/deployments/{made['id']}", "deployment", "last_execution_status")
+        return self.wait(f"/deployments/{made['id']}", "deployment", "last_execution_status", state)
 
-    def wait(self, path: str, key: str, field: str) -> dict[str, Any]:
+    def wait(self, path: str, key: str, field: str, state: str = "COMPLETED") -> dict[str, Any]:
         found: dict[str, Any] = {}
 
         def over() -> bool:
@@ -84,7 +84,7 @@ class Transfer:
             return found[field] in ENDED
 
         wait_for(over, 120)
-        assert found[field] == "COMPLETED", [task["exception_details"] for task in found["tasks"]]
+        assert found[field] == state, [task["exception_details"] for task in found["tasks"]]
         return found
 
     def copied(self) -> dict[str, Any]:
@@ -100,6 +100,13 @@ class Transfer:
     def until(self, execution_id: str, there: Callable[[dict[str, Any]], bool]) -> None:
         path = f"{self.path}/executions/{execution_id}"
         wait_for(lambda: any(map(there, self.ask("GET", path)["execution"]["tasks"])), 60)
+
+
+def write_over(cloud: Cloud) -> None:
+    """Into its volumes, as a machine would, or a storage that fails."""
+    for volume in cloud.read()["volumes"].values():
+        with (cloud.path / volume["file"]).open("r+b") as file:
+            file.write(b"something else")
 
 
 def copies(task: dict[str, Any]) -> bool:
@@ -153,6 +160,44 @@ def test_an_execution_goes_on_after_a_kill(standalone: Standalone, clouds: tuple
     transfer.end(run)
     (waited,) = transfer.ask("GET", "/deployments")["deployments"]
     transfer.wait(f"/deployments/{waited['id']}", "deployment", "last_execution_status")
+    (new,) = clouds[1].read()["instances"]
+    transfer.same_as_source(new)
+
+
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_what_a_machine_wrote_that_was_given_up_is_written_over(
+    tmp_path: Path, clouds: tuple[Cloud, Cloud], mirrored: bool
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    with running(state, options={"worker": {"mirror_journals": mirrored}}) as standalone:
+        transfer = Transfer(standalone, clouds, faults="compute.start@1:after=invalid")
+        transfer.end(transfer.begin())
+        transfer.deploy(clone_disks=False, state="ERROR")
+        assert clouds[1].read()["instances"] == {}
+        write_over(clouds[1])
+        transfer.end(transfer.begin())
+        transfer.deploy(clone_disks=False)
+        (new,) = clouds[1].read()["instances"]
+        transfer.same_as_source(new)
+
+
+@pytest.mark.parametrize("cloning", [True, False])
+def test_disks_that_do_not_hold_what_was_copied_are_copied_anew(
+    standalone: Standalone, clouds: tuple[Cloud, Cloud], cloning: bool
+) -> None:
+    transfer = Transfer(standalone, clouds)
+    transfer.end(transfer.begin())
+    write_over(clouds[1])
+    failed = transfer.deploy(clone_disks=cloning, state="ERROR")
+    assert "data.mismatch" in {task["error_code"] for task in failed["tasks"]}
+    path = f"/deployments/{failed['id']}/actions"
+    refused = standalone.client.request(path, "POST", json={"retry": None}, raise_exc=False)
+    assert refused.status_code == 400
+    assert "execute the transfer again" in refused.text
+    transfer.end(transfer.begin())
+    assert transfer.copied()["disk-0"]["mode"] == "full"
+    transfer.deploy(clone_disks=cloning)
     (new,) = clouds[1].read()["instances"]
     transfer.same_as_source(new)
 

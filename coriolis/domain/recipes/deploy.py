@@ -53,7 +53,7 @@ DEPLOY_IN_PLACE = Recipe(
         dataclasses.replace(
             _TAKE_UP, gives=("vm", "layout", "volumes", "digest"), params={**_TAKE_UP.params, "in_place": True}
         ),
-        dataclasses.replace(steps.VERIFY, rounds=Rounds.ONCE),
+        dataclasses.replace(steps.VERIFY, takes=(*steps.VERIFY.takes, "era@replica"), rounds=Rounds.ONCE),
         steps.DEPLOY,
         steps.FINALIZE,
     ),

@@ -43,7 +43,7 @@ REPLICATE = Recipe(
             cleanup=None,
             undo=Removal(kind="delete_snapshot", type="DELETE_INSTANCE_SNAPSHOT", capabilities=steps.SNAPSHOTS),
         ),
-        dataclasses.replace(steps.COPY, takes=(*steps.COPY.takes, "volumes@replica", "digest@replica")),
+        dataclasses.replace(steps.COPY, takes=(*steps.COPY.takes, "volumes@replica", "digest@replica", "era@replica")),
         # From here on the new point in time is the replica's, and what the one before needed may go.
         Step(
             name="tidy_source",

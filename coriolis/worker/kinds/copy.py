@@ -74,8 +74,10 @@ def source_of(job: Job, snapshot: Snapshot) -> contextlib.AbstractContextManager
 
 
 def _was_written(job: Job, volume: Volume) -> bool:
-    """By an earlier round, or by an earlier execution of the transfer."""
+    """By an earlier round, by an earlier execution of the transfer, or by an attempt whose journal is lost."""
     if job.assign.inputs.get("snapshot@prev") is not None:
+        return True
+    if job.assign.attempt.epoch > 1 and not job.settings.mirror_journals and not job.journal(volume).exists():
         return True
     return volume.ref in {one.ref for one in job.inputs("volumes@replica", Volume)}
 
@@ -157,7 +159,7 @@ def mirror_of(job: Job, path: Path, volume: Volume) -> dataplane.Mirror | None:
     """Where the conductor keeps the journal ``path`` of this task's disk on that volume; None: it does not."""
     if not job.settings.mirror_journals:
         return None
-    name = name_of(job.assign.instance, job.item, volume.ref)
+    name = name_of(job.assign.instance, job.item, volume.ref, job.era)
     return ConductorMirror(path, name, job.assign.attempt, job.ask)
 
 

@@ -17,7 +17,6 @@ from coriolis.dataplane.records import RECORD_SIZE, Record, pack
 from coriolis.dataplane.types import LEAF_SIZE
 from coriolis.domain.errors import Invalid
 from coriolis.rpc.messages import Assign, JournalOpen, JournalRead, JournalWrite
-from coriolis.store import journals as stored
 from coriolis.store import tables
 from coriolis.worker.journal_mirror import PIECE, ConductorMirror
 from tests.unit.conductor.rig import LEASE, Rig, badly
@@ -74,21 +73,6 @@ def test_a_copy_goes_on_with_it_on_another_host(rig: Rig, first: Assign, tmp_pat
     assert [other.leaves.is_done(i) for i in range(40)] == [True] * 20 + [False] * 20
     other.close()
     assert load(path).leaves.get(19) == bytes([19]) * 32
-
-
-def test_an_emptied_one_is_emptied_at_the_workers_too(rig: Rig, first: Assign, tmp_path: Path) -> None:
-    path, size = tmp_path / "a" / "disk.journal", 4 * LEAF_SIZE
-    book = Journal.open(path, size=size, epoch=1, mirror=mirror(rig, first, tmp_path / "a"))
-    book.begin("snap-1", 0, 4)
-    book.close()
-    head = rig.db.read(stored.of_writer, first.attempt.task_id, "j")
-    assert head is not None
-    rig.db.write(lambda conn: stored.empty(conn, head.replica_id, ["j"], rig.db.utcnow()))
-    again = Journal.open(path, size=size, epoch=2, mirror=mirror(rig, first, tmp_path / "a"))
-    assert again.round is None
-    again.begin("snap-2", 0, 4)
-    again.close()
-    assert Journal.open(path, size=size, epoch=3, mirror=mirror(rig, first, tmp_path / "a")).round == again.round
 
 
 def test_large_journals_travel_in_pieces(rig: Rig, first: Assign, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-from coriolis.store import actions, executions, schema
+from coriolis.store import actions, executions, replicas, schema
 from coriolis.store.engine import Database
 from coriolis.store.paging import Page
 from coriolis.store.tables import metadata
@@ -28,14 +28,21 @@ def upgraded(db: Database) -> None:
     """From an empty database: the first tables, a migration in them, then all that came later."""
     schema.upgrade(db, "0001")
     key = fill(db)
+    schema.upgrade(db, "0011")
+    moment = dt.datetime(2026, 1, 2, 3, 4, 5, 6)
+    with db.writer() as conn:
+        known = {"transfer_id": key, "position": 0, "instance": "vm", "volumes": "[]", "complete": True}
+        _insert(conn, "replica", {**known, "updated_at": moment})
     schema.upgrade(db)
     with db.reader() as conn:
+        (replica,) = replicas.of_transfer(conn, key)
         (row,) = actions.page(conn, "project", Page())
         run = executions.latest(conn, [key])[key]
         differences = compare_metadata(MigrationContext.configure(conn, opts={"compare_type": True}), metadata)
     assert (row.id, row.kind, row.notes, row.instances) == (key, "migration", "Überführung", ["vm"])
     assert (row.transfer_id, row.clone_disks, row.deleted_at) == (None, False, None)
     assert (run.action_id, run.number, run.state, run.fence) == (key, 1, "COMPLETED", 0)
+    assert (replica.volumes, replica.complete, replica.era) == ([], True, 0)
     assert differences == []
 
 

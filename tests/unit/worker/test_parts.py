@@ -80,7 +80,8 @@ def test_events_are_sent_in_portions_and_the_oldest_of_too_many_are_lost() -> No
 def test_any_name_has_its_own_place_below_the_root(names: list[str]) -> None:
     root = journals.root(Path("/state"))
     places = [journals.journal(Path("/state"), "e", name, name, name) for name in names]
-    assert len(set(places)) == len(names)
+    places += [journals.journal(Path("/state"), "e", name, name, name, era=1) for name in names]
+    assert len(set(places)) == 2 * len(names)
     for place in places:
         assert Path(os.path.normpath(place)).is_relative_to(root / "e")
         assert all(len(os.fsencode(part)) <= 200 and part not in (".", "..") for part in place.parts[1:])
