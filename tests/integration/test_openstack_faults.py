@@ -348,6 +348,22 @@ def test_a_quota_without_room_is_told_before_anything_is_made(site: Site) -> Non
     assert made == []
 
 
+def test_a_quota_of_the_default_volume_type_is_told(site: Site) -> None:
+    project = site.member.sdk.current_project_id
+    with site.lab.connect() as admin:
+        kind = admin.block_storage.get_type("default").name
+        limits = {"quota_set": {f"volumes_{kind}": 0}}
+        assert admin.block_storage.put(f"/os-quota-sets/{project}", json=limits).ok
+        try:
+            order = site.order(storage_mappings={})
+            told = site.desk.ask("POST", "/migrations?dry_run=true", {"migration": order})["dry_run"]
+        finally:
+            admin.block_storage.revert_quota_set(project)
+    (found,) = [one for one in told["instances"][0]["concerns"] if one["code"] == "openstack.quota"]
+    assert f"block storage quota volumes_{kind}" in found["message"]
+    assert found["blocking"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("service", "path", "said"),

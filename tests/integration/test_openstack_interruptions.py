@@ -105,7 +105,12 @@ _IN_A_MINION = {
 _UNREAD = {"verification": "none"}
 BY_MINION = {
     "source_environment": {"replica_export_mechanism": "minion", **_IN_A_MINION},
-    "destination_environment": {"replica_import_mechanism": "minion", **_IN_A_MINION, **_UNREAD},
+    "destination_environment": {
+        "replica_import_mechanism": "minion",
+        "zeroed_volume_types": ["fast"],
+        **_IN_A_MINION,
+        **_UNREAD,
+    },
 }
 BY_IMAGE = {
     "source_environment": {"replica_export_mechanism": "image"},

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from coriolis.dataplane import DiskFormat, ImageSource, copy_disk
 from coriolis.providers.api import Conflict, Context
 from coriolis.providers.openstack import minions
 from coriolis.providers.openstack.connection import Cloud, close_cloud, open_cloud
@@ -21,6 +22,7 @@ from tests.lab import content
 from tests.lab.fixtures import LabCloud
 
 pytestmark = [pytest.mark.integration, pytest.mark.openstack, pytest.mark.slow]
+MIB = 1 << 20
 ENVIRONMENT = {
     "minion_image": content.MINION_IMAGE,
     "minion_network": content.NETWORK,
@@ -91,6 +93,18 @@ def test_bytes_go_in_and_come_out_and_nothing_stays(cloud: Cloud, volume: str, t
             pytest.fail("an older attempt was let in")
     assert of_ours(cloud, volume) == []
     assert minion.MARK not in cloud.cinder.get_volume(volume).metadata
+
+
+@pytest.mark.parametrize("zeroed", [True, False])
+def test_zeros_are_written_unless_they_are_promised(cloud: Cloud, volume: str, tmp_path: Path, zeroed: bool) -> None:
+    disk = tmp_path / "disk"
+    with disk.open("wb") as file:
+        file.write(b"\x5a" * MIB)
+        file.truncate(16 * MIB)
+    with minion.writing(cloud, volume, ENVIRONMENT, attempt(tmp_path, 1), zeroed=zeroed) as sink:
+        qemu_io(sink.uri, "write -P 0x11 8M 64k", "flush")  # type: ignore[union-attr]
+        copy_disk(ImageSource(path=disk, format=DiskFormat.RAW), sink, journal=tmp_path / "journal", epoch=1)
+        qemu_io(sink.uri, "read -P 0x5a 0 1M", f"read -P {0x11 if zeroed else 0} 8M 64k")  # type: ignore[union-attr]
 
 
 def test_what_a_killed_attempt_left_is_removed_with_the_volume(cloud: Cloud, volume: str, tmp_path: Path) -> None:

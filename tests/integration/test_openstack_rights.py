@@ -47,6 +47,8 @@ UNSEEN = {
     },
     "destination": {
         "Cinder: user messages",
+        "Cinder: the volume type of disks for which none is named",
+        "Cinder: image metadata that an earlier deployment asked for",
         "Cinder: free room of the pools",  # for administrators, as the next
         "Placement: a host with room",
         "Cinder: delete a volume that stays in ``creating``",

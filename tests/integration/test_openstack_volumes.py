@@ -23,7 +23,7 @@ from coriolis.providers.contract import blocks
 from coriolis.providers.openstack.nfs_access import SHARES
 from coriolis.providers.openstack.provider import OpenStackConnection, connect
 from coriolis.providers.openstack.transports import direct
-from coriolis.providers.openstack.volumes import find_volumes
+from coriolis.providers.openstack.volumes import dress, find_volumes
 from tests.contract.openstack_project import InNewCloud, InOldCloud, Project
 from tests.integration.openstack_site import scratch_file, shares
 from tests.lab.faults import broken_type, faulty_region, proxied, volumes_hang
@@ -88,6 +88,14 @@ class Volumes:
         assert again.is_bootable
         assert again.status == "available"
         assert again.volume_image_metadata.items() >= {"hw_firmware_type": "uefi", "hw_disk_bus": "scsi"}.items()
+
+    def test_a_boot_volume_keeps_nothing_of_an_earlier_plan(self, site: Site, cloud: OpenStackConnection) -> None:
+        made = make(cloud, site)
+        later = replace(BOOT, properties={"image_properties": {"hw_firmware_type": "bios"}})
+        dress(cloud.cloud, cloud.cloud.cinder.get_volume(made.ref), later)
+        found = cloud.cloud.cinder.get_volume(made.ref).volume_image_metadata
+        assert found["hw_firmware_type"] == "bios"
+        assert "hw_disk_bus" not in found
 
     def test_a_new_volume_needs_no_zeros_and_a_written_one_does(self, site: Site, cloud: OpenStackConnection) -> None:
         made = make(cloud, site)

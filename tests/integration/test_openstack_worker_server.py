@@ -199,7 +199,12 @@ def test_volumes_are_read_and_written_at_the_workers_own_server(member: Member, 
         network_map={"site": "site"},
         storage_mappings={"default": "slow"},
         shutdown_instances=True,
-        destination_environment={"verification": "full", "server_name": "moved", "keep_mac_addresses": False},
+        destination_environment={
+            "verification": "full",
+            "server_name": "moved",
+            "keep_mac_addresses": False,
+            "zeroed_volume_types": ["slow"],
+        },
     )
     first = wait_for(lambda: two_more(member, guest, own), PATIENCE)
     pid = str(json.loads(told_by(guest))["pid"])

@@ -33,6 +33,8 @@ CHOICES = (
 #: What else is kept: no cloud refuses it.
 _KEPT = ("hw_qemu_guest_agent", "hw_rng_model", "os_distro", "os_version")
 _SCSI_MODELS = frozenset({"virtio-scsi", "lsilogic", "lsisas1068", "lsisas1078", "vmpvscsi"})
+#: What options and firmware decide: a volume on which it was set for an earlier plan does not keep it.
+CHOSEN = frozenset({"os_secure_boot", "hw_scsi_model", *(choice.name for choice in CHOICES)})
 _OS_TYPES = {OsType.LINUX: "linux", OsType.WINDOWS: "windows"}
 
 

@@ -83,6 +83,10 @@ def _volume_types(cloud: Cloud) -> Values:
     return _named(list_types(cloud))
 
 
+def _volume_type_names(cloud: Cloud) -> Values:
+    return tuple(one.name for one in list_types(cloud))
+
+
 def _volume_zones(cloud: Cloud) -> Values:
     return tuple(volume_zones(cloud))
 
@@ -103,6 +107,7 @@ _OPTIONS: Mapping[OptionsOf, Mapping[str, Callable[[Cloud], Values]]] = {
         "floating_ip_network": _external_networks,
         "flavor_name": _flavors,
         "volume_type": _volume_types,
+        "zeroed_volume_types": _volume_type_names,
         "availability_zone": _zones,
         "volumes_availability_zone": _volume_zones,
         "keypair_name": _keypairs,

@@ -19,6 +19,7 @@ from coriolis.providers.api import (
     Layout,
     PlannedDisk,
     Purpose,
+    Unauthorized,
     boot_disk,
     choose_storage,
 )
@@ -33,7 +34,7 @@ from coriolis.providers.openstack.quotas import Needs, Room, check_quotas, volum
 from coriolis.providers.openstack.read_checks import reading_concerns
 from coriolis.providers.openstack.rights import looks_only
 from coriolis.providers.openstack.source_checks import source_concerns
-from coriolis.providers.openstack.storage import list_types
+from coriolis.providers.openstack.storage import default_type, list_types
 from coriolis.providers.openstack.transports.choice import choose, takes
 from coriolis.providers.openstack.zones import server_zones, volume_zones
 
@@ -74,7 +75,7 @@ class OpenStackPlanning:
         disks = self._disks(instance, environment, storage_mappings, images, context)
         concerns = [*concerns, *nics.concerns, *hardware_concerns(instance, environment), *self._rights(environment)]
         context.check_cancelled()
-        needs = needs_of(disks, len(planned_nics), flavor, properties, context)
+        needs = needs_of(disks, len(planned_nics), flavor, properties, context, self._default_type(disks, context))
         room = self._room(disks, flavor, needs, environment, context)
         return Layout(
             name=name,
@@ -174,7 +175,11 @@ class OpenStackPlanning:
         if not instance.devices.disks:
             raise Invalid(f"instance {instance.name} has no disk to boot from")
         wanted = {choose_storage(disk, mappings) or environment.get("volume_type") for disk in instance.devices.disks}
-        types = self._types({str(name) for name in wanted if name}, context)
+        zeroed = {str(name) for name in environment.get("zeroed_volume_types", ())}
+        types = self._types({str(name) for name in wanted if name} | zeroed, context)
+        unknown = sorted(zeroed - set(types.values()))
+        if unknown:
+            raise Invalid(f"zeroed_volume_types: {self._cloud.name} has no volume type named {', '.join(unknown)}")
         boot = boot_disk(instance)
         return tuple(
             PlannedDisk(
@@ -186,6 +191,17 @@ class OpenStackPlanning:
             )
             for disk in instance.devices.disks
         )
+
+    def _default_type(self, disks: Sequence[PlannedDisk], context: Context) -> str | None:
+        """What volumes become of which nobody says the type; asked for only when there are such. None: nobody knows."""
+        if all(disk.storage for disk in absent(disks, context)):
+            return None
+        ask = functools.partial(default_type, self._cloud)
+        try:
+            found = listed(self._cloud, "block_storage", "default-volume-type", ask, context, has=lambda _name: True)
+        except Unauthorized:
+            return None
+        return None if found is None else str(found)
 
     def _types(self, wanted: set[str], context: Context) -> dict[str, str]:
         """Id to name; asked for only when some are wanted."""
@@ -243,10 +259,16 @@ def moved(disks: Sequence[PlannedDisk], context: Context) -> Sequence[PlannedDis
 
 
 def needs_of(
-    disks: Iterable[PlannedDisk], nics: int, flavor: Flavor, properties: dict[str, Any], context: Context
+    disks: Iterable[PlannedDisk],
+    nics: int,
+    flavor: Flavor,
+    properties: dict[str, Any],
+    context: Context,
+    default: str | None = None,
 ) -> Needs:
-    """What is taken from the quotas: of a replica only the volumes, of which some may be there already."""
-    volumes = volume_needs((disk.storage, disk.size_bytes // GIB) for disk in absent(disks, context))
+    """What is taken from the quotas: of a replica only the volumes, of which some may be there already. ``default``:
+    the volume type of disks that name none."""
+    volumes = volume_needs((disk.storage or default, disk.size_bytes // GIB) for disk in absent(disks, context))
     if context.purpose is Purpose.REPLICATE:
         return Needs(compute={}, volume=volumes, network={})
     return Needs(

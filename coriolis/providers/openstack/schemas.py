@@ -171,6 +171,15 @@ DESTINATION: dict[str, Any] = {
             "Create flavor", "Make a private flavor when none fits; needs an administrator", default=False
         ),
         "volume_type": _text("Volume type", "Of volumes that storage_mappings does not name. Default: the cloud's"),
+        "zeroed_volume_types": {
+            "type": "array",
+            "title": "Zeroed volume types",
+            "description": "Names of volume types whose new volumes read as zeros, as their administrator knows: zeros "
+            "are not written to them. Encrypted ones do not. Workers that open the storage see it themselves",
+            "items": {"type": "string", "maxLength": 255},
+            "maxItems": 50,
+            "uniqueItems": True,
+        },
         "availability_zone": _text("Availability zone", "Of the server. Default: the cloud's"),
         "volumes_availability_zone": _text("Volume availability zone", "Of the volumes. Default: the cloud's"),
         "keypair_name": _text("Keypair", "Name of a keypair of the user"),

@@ -11,6 +11,8 @@ import contextlib
 import re
 from typing import Any
 
+from openstack.exceptions import NotFoundException
+
 from coriolis.providers.api import (
     Conflict,
     Context,
@@ -27,6 +29,7 @@ from coriolis.providers.openstack import tags
 from coriolis.providers.openstack.attachments import records, release
 from coriolis.providers.openstack.connection import Cloud
 from coriolis.providers.openstack.errors import translated
+from coriolis.providers.openstack.hardware import CHOSEN
 from coriolis.providers.openstack.temporaries import Temporaries
 from coriolis.providers.openstack.transports import direct, image
 from coriolis.providers.openstack.transports.choice import choose, needed_of
@@ -67,6 +70,7 @@ class OpenStackVolumes:
             disk_id=disk.disk_id,
             ref=str(volume.id),
             size_bytes=volume.size * GIB,
+            zeroed=is_zeroed(volume, environment),
             origin=volume.source_volume_id,
             properties={
                 "volume_id": str(volume.id),
@@ -198,6 +202,13 @@ def gib(size_bytes: int) -> int:
     return max(1, -(-size_bytes // GIB))
 
 
+def is_zeroed(volume: Any, environment: Environment) -> bool:
+    """Whether a volume (of the SDK) of ours reads as zeros where nothing was written: the user says so of its type."""
+    if volume.is_encrypted or volume.source_volume_id is not None:  # unwritten blocks are decrypted, too, into noise
+        return False
+    return volume.volume_type in environment.get("zeroed_volume_types", ())
+
+
 def volume_name(server: str, disk_id: str) -> str:
     """For people: at most 255 characters. Cinder's names need not be unique."""
     return f"{server[:150]}-{_UNPLAIN.sub('_', disk_id)[:80]}"
@@ -209,8 +220,12 @@ def dress(cloud: Cloud, volume: Any, disk: PlannedDisk) -> None:
         if not volume.is_bootable:
             cloud.cinder.set_volume_bootable_status(volume.id, True)
         wanted = {name: str(value) for name, value in disk.properties.get("image_properties", {}).items()}
-        if wanted and not wanted.items() <= (volume.volume_image_metadata or {}).items():
+        there = volume.volume_image_metadata or {}
+        if wanted and not wanted.items() <= there.items():
             cloud.cinder.set_volume_image_metadata(volume.id, **wanted)
+        for name in sorted(CHOSEN & there.keys() - wanted.keys()):  # of an earlier plan
+            with contextlib.suppress(NotFoundException):  # it is gone; the answer was lost
+                cloud.cinder.delete_volume_image_metadata(volume.id, keys=[name])
 
 
 def find_volumes(cloud: Cloud, key: str) -> list[Any]:

@@ -24,7 +24,8 @@ class OpenStackSinks:
     def open_sink(self, volume: Volume, context: Context) -> Iterator[Sink]:
         """:raises Gone: there is no such volume. :raises Conflict: a newer attempt writes it, or a server has it"""
         way = transport(str(volume.properties["transport"]))
-        with way.writing(self._cloud, volume.ref, dict(volume.properties.get("environment", {})), context) as sink:
+        environment = dict(volume.properties.get("environment", {}))
+        with way.writing(self._cloud, volume.ref, environment, context, zeroed=volume.zeroed) as sink:
             yield sink
 
 

@@ -29,8 +29,9 @@ class Transport(Protocol):
     ) -> AbstractContextManager[Source]: ...
 
     def writing(
-        self, cloud: Cloud, volume_id: str, environment: Environment, context: Context
-    ) -> AbstractContextManager[Sink]: ...
+        self, cloud: Cloud, volume_id: str, environment: Environment, context: Context, *, zeroed: bool = False
+    ) -> AbstractContextManager[Sink]:
+        """``zeroed``: the volume reads as zeros where nothing was written."""
 
 
 def transport(name: str) -> Transport:

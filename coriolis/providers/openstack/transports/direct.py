@@ -90,20 +90,19 @@ def writing(
     cloud: Cloud, volume_id: str, environment: Environment, context: Context, *, zeroed: bool = False
 ) -> Iterator[Sink]:
     """A volume of ours, for writing and reading back; older attempts are locked out. Where nothing was ever written to
-    it, the sink is known to read as zeros.
+    it, the sink is known to read as zeros: that is seen, and ``zeroed`` not needed.
 
     :raises Conflict: a newer attempt writes it, or a server has it
     """
     with attached(cloud, volume_id, context) as info:
         found = _open_to_write(cloud, volume_id, info)
         if isinstance(found, rbd.RbdImage):
-            with rbd.writing(found, context, zeroed=zeroed or rbd.never_written(found, context)) as sink:
+            with rbd.writing(found, context, zeroed=rbd.never_written(found, context)) as sink:
                 yield sink
             return
         found.check_writable(volume_id)
         with only_writer(cloud, volume_id, found.path, context):
-            empty = zeroed or found.is_empty()
-            yield FileSink(path=found.path, format=found.format, create=False, zeroed=empty)
+            yield FileSink(path=found.path, format=found.format, create=False, zeroed=found.is_empty())
 
 
 def lock_out(cloud: Cloud, volume_id: str, environment: Environment, context: Context) -> None:

@@ -93,7 +93,9 @@ def reading(cloud: Cloud, image_id: str, environment: Environment, context: Cont
 
 
 @contextlib.contextmanager
-def writing(cloud: Cloud, volume_id: str, environment: Environment, context: Context) -> Iterator[Sink]:
+def writing(
+    cloud: Cloud, volume_id: str, environment: Environment, context: Context, *, zeroed: bool = False
+) -> Iterator[Sink]:
     """A volume of ours, which has its bytes when the block ends well.
 
     What is staged and not delivered dies with this host, while the journal of the copy may live on. So the volume tells

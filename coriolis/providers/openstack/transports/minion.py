@@ -70,11 +70,13 @@ def reading(cloud: Cloud, volume_id: str, environment: Environment, context: Con
 
 
 @contextlib.contextmanager
-def writing(cloud: Cloud, volume_id: str, environment: Environment, context: Context) -> Iterator[Sink]:
+def writing(
+    cloud: Cloud, volume_id: str, environment: Environment, context: Context, *, zeroed: bool = False
+) -> Iterator[Sink]:
     """:raises Gone: there is no such volume. :raises Conflict: a newer attempt has it, or a server"""
     with _in_minion(cloud, volume_id, environment, context, writes=True) as (host, device):
         with served(host, Export(image=device, format="raw", alone=True), context) as uri:
-            yield NbdSink(uri=uri)
+            yield NbdSink(uri=uri, zeroed=zeroed)
 
 
 def forget(cloud: Cloud, volume_id: str, context: Context) -> None:

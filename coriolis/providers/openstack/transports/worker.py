@@ -78,11 +78,13 @@ def reading(cloud: Cloud, volume_id: str, environment: Environment, context: Con
 
 
 @contextlib.contextmanager
-def writing(cloud: Cloud, volume_id: str, environment: Environment, context: Context) -> Iterator[Sink]:
+def writing(
+    cloud: Cloud, volume_id: str, environment: Environment, context: Context, *, zeroed: bool = False
+) -> Iterator[Sink]:
     """:raises Gone: there is no such volume. :raises Conflict: a newer attempt has it, or a server"""
     with _attached(cloud, volume_id, context, writes=True) as device:
         with served(LocalHost(), Export(image=str(device), format="raw", alone=True), context) as uri:
-            yield NbdSink(uri=uri)
+            yield NbdSink(uri=uri, zeroed=zeroed)
 
 
 def forget(cloud: Cloud, volume_id: str, context: Context) -> None:

@@ -19,6 +19,7 @@ _MADE = {
     "status": "available",
     "source_volume_id": None,
     "is_encrypted": False,
+    "volume_type": None,
     "max_microversion": (3, 70),
     "floating_ip_address": "192.0.2.1",
 }

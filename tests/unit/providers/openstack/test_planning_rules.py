@@ -142,14 +142,16 @@ def test_what_is_reserved_counts_as_used() -> None:
     assert read_usage(body, "in_use") == {"volumes": Quota(limit=10, used=5), "groups": Quota(limit=5, used=0)}
 
 
-TWO = {"volumes": 2, "gigabytes": 5, "per_volume_gigabytes": 3}
+SLOW = {"volumes_slow": 1, "gigabytes_slow": 3}
+ONE = {"volumes": 1, "gigabytes": 3, "per_volume_gigabytes": 3, **SLOW}
+TWO = {"volumes": 2, "gigabytes": 5, "per_volume_gigabytes": 3, **SLOW}
 
 
 @pytest.mark.parametrize(
     ("purpose", "present", "volume", "compute"),
     [
         (Purpose.MIGRATE, (), {**TWO, "volumes_fast": 1, "gigabytes_fast": 2}, True),
-        (Purpose.REPLICATE, ("a",), {"volumes": 1, "gigabytes": 3, "per_volume_gigabytes": 3}, False),
+        (Purpose.REPLICATE, ("a",), ONE, False),
         (Purpose.DEPLOY, ("a", "b"), {}, True),
     ],
 )
@@ -161,7 +163,7 @@ def test_what_is_there_needs_no_quota(
         PlannedDisk(disk_id="b", size_bytes=3 * GIB),
     )
     context = Context(log=logging.getLogger(__name__), scratch=Path("/"), purpose=purpose, present=frozenset(present))
-    found = needs_of(disks, 2, FIT, {"floating_network": "public"}, context)
+    found = needs_of(disks, 2, FIT, {"floating_network": "public"}, context, "slow")
     assert found.volume == volume
     assert found.compute == ({"instances": 1, "cores": 2, "ram": 2048} if compute else {})
     assert found.network == ({"port": 2, "floatingip": 1} if compute else {})

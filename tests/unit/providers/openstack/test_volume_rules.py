@@ -12,13 +12,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from openstack.exceptions import NotFoundException
 
 from coriolis.dataplane.image.filelock import lock_among_us, lock_for_writing
 from coriolis.providers.api import Conflict, Context, Invalid, PlannedDisk
 from coriolis.providers.openstack.nfs_fence import holders
 from coriolis.providers.openstack.transports.choice import needed_of, transport
 from coriolis.providers.openstack.volume_epochs import EPOCH, epoch_of, refuse_older
-from coriolis.providers.openstack.volumes import dress, gib, volume_name
+from coriolis.providers.openstack.volumes import dress, gib, is_zeroed, volume_name
 
 GIB = 1 << 30
 
@@ -31,6 +32,23 @@ def test_sizes_are_rounded_up_to_gib(size: int, wanted: int) -> None:
 def test_names_fit_into_cinder() -> None:
     assert volume_name("web", "volume/1") == "web-volume_1"
     assert len(volume_name("w" * 300, "d" * 300)) <= 255
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "encrypted", "wanted"),
+    [
+        ("fast", None, False, True),
+        ("slow", None, False, False),
+        ("fast", "origin", False, False),
+        ("fast", None, True, False),
+    ],
+)
+def test_a_promise_of_zeros_is_for_new_plain_volumes_of_the_type(
+    kind: str, source: str | None, encrypted: bool, wanted: bool
+) -> None:
+    volume = SimpleNamespace(volume_type=kind, source_volume_id=source, is_encrypted=encrypted)
+    assert is_zeroed(volume, {"zeroed_volume_types": ["fast"]}) is wanted
+    assert not is_zeroed(volume, {})
 
 
 def test_an_older_attempt_is_refused(tmp_path: Path) -> None:
@@ -123,12 +141,19 @@ class TestTheBootVolume:
         disk_id="root", size_bytes=GIB, boot=True, properties={"image_properties": {"hw_firmware_type": "uefi"}}
     )
 
-    def _asked(self, **volume: Any) -> list[str]:
-        """What Cinder is asked to change."""
+    def _asked(self, *, lost: str = "", **volume: Any) -> list[str]:
+        """What Cinder is asked to change. ``lost``: of that, what was done by a request whose answer was lost."""
         asked: list[str] = []
+
+        def delete(_id: str, keys: list[str]) -> None:
+            asked.extend(f"not {key}" for key in keys)
+            if lost in keys:
+                raise NotFoundException
+
         cinder = SimpleNamespace(
             set_volume_bootable_status=lambda _id, _flag: asked.append("bootable"),
             set_volume_image_metadata=lambda _id, **items: asked.extend(items),
+            delete_volume_image_metadata=delete,
         )
         cloud: Any = SimpleNamespace(cinder=cinder)
         dress(cloud, SimpleNamespace(id="v", **volume), self.DISK)
@@ -140,3 +165,9 @@ class TestTheBootVolume:
 
     def test_is_left_alone_when_it_is_one(self) -> None:
         assert self._asked(is_bootable=True, volume_image_metadata={"hw_firmware_type": "uefi", "x": "y"}) == []
+
+    def test_keeps_nothing_of_an_earlier_plan(self) -> None:
+        there = {"hw_firmware_type": "uefi", "hw_disk_bus": "scsi", "hw_scsi_model": "virtio-scsi", "x": "y"}
+        expected = ["not hw_disk_bus", "not hw_scsi_model"]
+        assert self._asked(is_bootable=True, volume_image_metadata=there) == expected
+        assert self._asked(is_bootable=True, volume_image_metadata=there, lost="hw_disk_bus") == expected
