@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -143,6 +144,23 @@ def job(scratch: Path, settings: WorkerSettings) -> Job:
     return Job(
         assign=assign, settings=settings, context=context, ledger=ledger, connect=never, checkpoint=never, ask=never
     )
+
+
+@pytest.mark.parametrize(
+    ("attempt", "mirrored", "there", "written"),
+    [(1, False, False, False), (2, False, False, True), (2, False, True, False), (2, True, False, False)],
+)
+def test_whoever_has_lost_the_journal_takes_the_volume_for_written(
+    tmp_path: Path, attempt: int, mirrored: bool, there: bool, written: bool
+) -> None:
+    made = job(tmp_path, WorkerSettings(host="h", state_path=tmp_path, mirror_journals=mirrored))
+    again = dataclasses.replace(made.assign.attempt, epoch=attempt)
+    made = dataclasses.replace(made, assign=dataclasses.replace(made.assign, attempt=again, item="disk"))
+    volume = api.Volume(disk_id="disk", ref="v", size_bytes=1)
+    if there:
+        made.journal(volume).parent.mkdir(parents=True)
+        made.journal(volume).touch()
+    assert copy._was_written(made, volume) is written
 
 
 # ---- classes of errors
