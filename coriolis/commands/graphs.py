@@ -69,8 +69,13 @@ def preview(conn: Connection, job: Action, run: Execution) -> list[rows.Task]:
 
 def _seeds(one: Replica) -> dict[str, Any]:
     """Only of a complete replica the digests tell what the volumes hold."""
-    held = {"volumes": one.volumes, "layout": one.layout, "vm": one.vm, "snapshot": one.snapshot}
-    held["era"] = one.era or None
+    held = {
+        "volumes": one.volumes,
+        "layout": one.layout,
+        "vm": one.vm,
+        "snapshot": one.snapshot,
+        "era": one.era or None,
+    }
     if one.complete:
         held["digest"] = one.digest
     return {f"{name}{REPLICA}": value for name, value in held.items() if value is not None}

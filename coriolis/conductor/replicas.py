@@ -55,8 +55,7 @@ def settle(conn: Connection, ended: Mapping[Key, End], now: dt.datetime) -> None
                 rows.hand_over(conn, *place, ("volume",), now)
                 left.append(dataclasses.replace(known, volumes=None, complete=False, digest=None))
             elif _has_begun(FINALIZE, tasks) or _differs(tasks):
-                # The machine may have run, and written what no journal knows.
-                left.append(_unknown(conn, known))
+                left.append(_unknown(conn, known))  # the machine may have run, and written what no journal knows
         elif run.recipe == DEPLOY_CLONES.name:
             if state is not ExecutionState.COMPLETED and _differs(tasks):
                 left.append(_unknown(conn, known))

@@ -100,7 +100,8 @@ def writing(
 
     What is staged and not delivered dies with this host, while the journal of the copy may live on. So the volume tells
     of it (`OPEN`): who finds that, and not the staged file, gives a file that is still to be made, and the copy starts
-    over. An attempt that comes to deliver after a newer one has begun is refused: see `volume_epochs`.
+    over. An attempt that comes to deliver after a newer one has begun is refused: see `volume_epochs`. What is
+    written is a new file, so ``zeroed`` is not needed.
 
     :raises Conflict: a newer attempt writes it. :raises Invalid: Cinder is too old
     """
